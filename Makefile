@@ -1,0 +1,121 @@
+# Everything is made inside the checkout: Python in .venv, Rust in target. `make help` lists the goals.
+# PYTHON names the interpreter (3.11 or newer); SETUP=no keeps root's runs from installing packages.
+
+PYTHON ?= python3
+CARGO ?= cargo
+ARGS ?=
+
+VENV := .venv
+BIN := $(VENV)/bin
+DONE := $(VENV)/.done
+PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check --no-input
+PIP_BUILD := $(PIP) install --no-deps --no-build-isolation --force-reinstall
+CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/cnidaria
+
+export PYTHON SETUP
+export PATH := $(CURDIR)/$(BIN):$(CACHE)/runtimes/bin:$(PATH)
+export PYO3_PYTHON := $(CURDIR)/$(BIN)/python
+export PIP_ROOT_USER_ACTION := ignore
+export LC_ALL := C.UTF-8
+
+RUST := Cargo.toml Cargo.lock $(shell find core -name '*.rs' -o -name '*.toml')
+CORE := $(filter-out core/exec/%,$(RUST)) $(shell find core/python -type f -name '*.py*')
+EXEC := $(filter-out core/src/% core/tests/%,$(RUST))
+
+# A virtual environment works only where it was made: a moved checkout makes a new one.
+ifneq ($(shell cat $(DONE)/venv 2>/dev/null),$(CURDIR))
+.PHONY: $(DONE)/venv
+endif
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+.PHONY: build
+build: $(DONE)/core $(DONE)/exec $(DONE)/cnidaria ## Build everything into .venv
+
+$(DONE)/venv: constraints.txt pyproject.toml
+	@scripts/doctor --install build
+	$(PYTHON) -m venv --clear $(VENV)
+	$(PIP) install --constraint constraints.txt pip
+	$(PIP) install --constraint constraints.txt --group dev
+	@mkdir -p $(DONE) && echo "$(CURDIR)" >$@
+
+$(DONE)/core: $(CORE) | $(DONE)/venv
+	$(PIP_BUILD) ./core
+	@touch $@
+
+$(DONE)/exec: $(EXEC) | $(DONE)/venv
+	$(PIP_BUILD) ./core/exec
+	@touch $@
+
+$(DONE)/cnidaria: pyproject.toml | $(DONE)/core $(DONE)/exec
+	$(PIP) install --constraint constraints.txt --no-build-isolation --editable .
+	@touch $@
+
+.PHONY: demo
+demo: ## Show the main job on three nodes of namespaces (ARGS="--mode overlay", ARGS=--help)
+	@scripts/doctor --install build demo
+	@$(MAKE) --no-print-directory build
+	@$(BIN)/python examples/demo $(ARGS)
+
+.PHONY: test
+test: test-setup ## Set up and run all tests (ARGS="tests/unit -k result" for a part)
+	$(CARGO) test --workspace --locked --quiet
+	scripts/in-namespaces --if-possible $(BIN)/python -m pytest \
+		$(if $(filter true,$(CI)),,-m "not slow") $(ARGS)
+
+.PHONY: test-slow
+test-slow: test-setup ## Run all tests, the thorough ones among them, with twenty times the effort
+	CNIDARIA_EFFORT=20 scripts/in-namespaces --if-possible $(BIN)/python -m pytest $(ARGS)
+
+.PHONY: test-setup
+test-setup:
+	@scripts/doctor --install build demo test
+	@$(MAKE) --no-print-directory build
+	@scripts/setup-runtimes
+
+.PHONY: bench
+bench: test-setup ## Compare with the reference plugins in one alternating run (JSON in benchmarks/results)
+	scripts/in-namespaces $(BIN)/python benchmarks $(ARGS)
+
+.PHONY: lint
+lint: ## Check style, types and the direction of imports
+	@scripts/doctor --install build lint
+	@$(MAKE) --no-print-directory build
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --workspace --all-targets --locked --quiet -- -D warnings
+
+.PHONY: format
+format: build ## Bring the sources into shape
+	$(BIN)/ruff check --fix-only
+	$(BIN)/ruff format
+	$(CARGO) fmt --all
+
+.PHONY: wheels
+wheels: build ## Build the three wheels into dist/ and try them in an empty environment
+	rm -rf dist
+	$(PIP) wheel --no-deps --no-build-isolation --wheel-dir dist . ./core ./core/exec
+	scripts/check-wheels dist
+
+.PHONY: docs
+docs: build ## Build the documentation into site/
+	$(PIP) install --constraint constraints.txt --group docs
+	$(BIN)/mkdocs build --strict --quiet
+
+.PHONY: doctor
+doctor: ## Say what this machine lacks, with the command that installs it
+	@scripts/doctor
+
+.PHONY: clean
+clean: ## Remove everything that was built
+	rm -rf $(VENV) dist site target .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+.PHONY: help
+help: ## List the goals
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' Makefile | while IFS='|' read -r goal text; do \
+		printf '%-18s %s\n' "$$goal" "$$text"; done
