@@ -33,23 +33,31 @@ endif
 .PHONY: build
 build: $(DONE)/core $(DONE)/exec $(DONE)/cnidaria ## Build everything into .venv
 
-$(DONE)/venv: constraints.txt pyproject.toml
+$(DONE)/venv:
 	@scripts/doctor --install build
-	$(PYTHON) -m venv --clear $(VENV)
-	$(PIP) install --constraint constraints.txt pip
-	$(PIP) install --constraint constraints.txt --group dev
+	@echo "making $(VENV)"
+	@$(PYTHON) -m venv --clear $(VENV)
 	@mkdir -p $(DONE) && echo "$(CURDIR)" >$@
 
-$(DONE)/core: $(CORE) | $(DONE)/venv
-	$(PIP_BUILD) ./core
+$(DONE)/tools: constraints.txt pyproject.toml | $(DONE)/venv
+	@echo "installing the tools of constraints.txt"
+	@$(PIP) install --constraint constraints.txt pip
+	@$(PIP) install --constraint constraints.txt --group dev
 	@touch $@
 
-$(DONE)/exec: $(EXEC) | $(DONE)/venv
-	$(PIP_BUILD) ./core/exec
+$(DONE)/core: $(CORE) | $(DONE)/tools
+	@echo "building cnidaria-core"
+	@$(PIP_BUILD) ./core
+	@touch $@
+
+$(DONE)/exec: $(EXEC) | $(DONE)/tools
+	@echo "building cnidaria-exec"
+	@$(PIP_BUILD) ./core/exec
 	@touch $@
 
 $(DONE)/cnidaria: pyproject.toml | $(DONE)/core $(DONE)/exec
-	$(PIP) install --constraint constraints.txt --no-build-isolation --editable .
+	@echo "installing cnidaria, editable"
+	@$(PIP) install --constraint constraints.txt --no-build-isolation --editable .
 	@touch $@
 
 .PHONY: demo
@@ -97,9 +105,10 @@ format: build ## Bring the sources into shape
 
 .PHONY: wheels
 wheels: build ## Build the three wheels into dist/ and try them in an empty environment
-	rm -rf dist
-	$(PIP) wheel --no-deps --no-build-isolation --wheel-dir dist . ./core ./core/exec
-	scripts/check-wheels dist
+	@rm -rf dist
+	@echo "building three wheels"
+	@$(PIP) wheel --no-deps --no-build-isolation --wheel-dir dist . ./core ./core/exec
+	@scripts/check-wheels dist
 
 .PHONY: docs
 docs: build ## Build the documentation into site/
