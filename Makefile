@@ -19,7 +19,7 @@ export PIP_ROOT_USER_ACTION := ignore
 export LC_ALL := C.UTF-8
 
 RUST := Cargo.toml Cargo.lock $(shell find core -name '*.rs' -o -name '*.toml')
-CORE := $(filter-out core/exec/%,$(RUST)) $(shell find core/python -type f -name '*.py*')
+CORE := $(filter-out core/exec/%,$(RUST)) $(wildcard core/python/*/*.py*)
 EXEC := $(filter-out core/src/% core/tests/%,$(RUST))
 
 # A virtual environment works only where it was made: a moved checkout makes a new one.
