@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from support.image import NAME
-from support.node import Node
+from support.node import PLUGIN_DIR, Node
 
 SOCKET = "/run/containerd.sock"
 
@@ -19,7 +19,7 @@ state = "{dir}/containerd/state"
   sandbox_image = "{image}"
   restrict_oom_score_adj = true
   [plugins."io.containerd.grpc.v1.cri".cni]
-    bin_dir = "/usr/lib/cni"
+    bin_dir = "{plugins}"
     conf_dir = "/etc/cni/net.d"
 """
 
@@ -27,7 +27,7 @@ state = "{dir}/containerd/state"
 def start_containerd(node: Node, image: Path, namespace: str) -> None:
     """Start it, and import the image into its ``namespace``."""
     config = "/run/containerd.toml"
-    node.write(config, _CONFIG.format(dir=node.dir, socket=SOCKET, image=NAME))
+    node.write(config, _CONFIG.format(dir=node.dir, socket=SOCKET, image=NAME, plugins=PLUGIN_DIR))
     daemon = node.start("containerd", "containerd", "--config", config)
     daemon.wait_until(lambda: ctr(node, "version", check=False) == 0)
     ctr(node, "--namespace", namespace, "image", "import", str(image))

@@ -11,11 +11,11 @@ from runtime.pods import Pod, life_of_two_pods
 from support.image import PAGE
 from support.leftovers import assert_nothing_left, snapshot
 from support.needs import RUNTIMES, needs
-from support.node import Daemon, Node
+from support.node import PLUGIN_DIR, Daemon, Node
 
 CNITOOL = str(RUNTIMES / "bin" / "cnitool")
 
-pytestmark = needs(CNITOOL, "busybox", "iptables")
+pytestmark = needs(CNITOOL, "busybox", "iptables", f"{PLUGIN_DIR}/portmap")
 
 
 class Cnitool:
@@ -31,7 +31,7 @@ class Cnitool:
         node.write("/run/www/index.html", PAGE)
 
     def call(self, verb: str, netns: str) -> str:
-        env = {"CNI_PATH": "/usr/lib/cni", "NETCONFPATH": "/etc/cni/net.d"}
+        env = {"CNI_PATH": PLUGIN_DIR, "NETCONFPATH": "/etc/cni/net.d"}
         if host_port := self._host_ports.get(netns):
             mapping = {"hostPort": host_port, "containerPort": 80, "protocol": "tcp"}
             env["CAP_ARGS"] = json.dumps({"portMappings": [mapping]})

@@ -17,9 +17,11 @@ from runtime.networks import Network
 from runtime.pods import life_of_two_pods
 from support.leftovers import NETWORK_KINDS, assert_nothing_left, snapshot
 from support.needs import needs
-from support.node import Node, wait_for
+from support.node import PLUGIN_DIR, Node, wait_for
 
-pytestmark = needs("containerd", "ctr", "runc", "busybox", "iptables", str(API))
+pytestmark = needs(
+    "containerd", "ctr", "runc", "busybox", "iptables", f"{PLUGIN_DIR}/portmap", str(API)
+)
 
 
 @pytest.fixture

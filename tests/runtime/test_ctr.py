@@ -15,11 +15,11 @@ from runtime.networks import Network
 from runtime.pods import Pod, life_of_two_pods
 from support.image import NAME
 from support.needs import needs
-from support.node import Daemon, Node, wait_for
+from support.node import PLUGIN_DIR, Daemon, Node, wait_for
 
 NAMESPACE = "default"
 
-pytestmark = needs("containerd", "ctr", "runc", "busybox", "iptables")
+pytestmark = needs("containerd", "ctr", "runc", "busybox", "iptables", f"{PLUGIN_DIR}/portmap")
 
 
 class Ctr:

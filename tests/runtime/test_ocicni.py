@@ -14,11 +14,11 @@ from runtime.pods import Pod, life_of_two_pods
 from support.image import PAGE
 from support.leftovers import assert_nothing_left, snapshot
 from support.needs import RUNTIMES, needs
-from support.node import Daemon, Node
+from support.node import PLUGIN_DIR, Daemon, Node
 
 OCICNI = str(RUNTIMES / "bin" / "ocicni")
 
-pytestmark = needs(OCICNI, "busybox", "iptables")
+pytestmark = needs(OCICNI, "busybox", "iptables", f"{PLUGIN_DIR}/portmap")
 
 
 class Ocicni:
@@ -36,7 +36,8 @@ class Ocicni:
     def call(self, verb: str, *names: str) -> list[str]:
         """One request for the pods of these names; the addresses in the answer."""
         pods = json.dumps([self._descriptions[name] for name in names])
-        answer = self._node.run(OCICNI, verb, self._network.name, stdin=pods).stdout
+        call = (OCICNI, verb, self._network.name, PLUGIN_DIR)
+        answer = self._node.run(*call, stdin=pods).stdout
         found: list[str] = json.loads(answer)
         return found
 

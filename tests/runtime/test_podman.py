@@ -15,7 +15,7 @@ from runtime.pods import Pod, assert_addresses, assert_node_reaches, life_of_two
 from support.image import NAME
 from support.leftovers import assert_nothing_left, snapshot
 from support.needs import needs
-from support.node import Node
+from support.node import PLUGIN_DIR, Node
 
 CONFIG = "/run/containers.conf"
 
@@ -29,10 +29,10 @@ events_logger = "none"
 [network]
 network_backend = "cni"
 network_config_dir = "/etc/cni/net.d"
-cni_plugin_dirs = ["/usr/lib/cni"]
+cni_plugin_dirs = ["{plugins}"]
 """
 
-pytestmark = needs("podman", "conmon", "runc", "busybox", "iptables")
+pytestmark = needs("podman", "conmon", "runc", "busybox", "iptables", f"{PLUGIN_DIR}/portmap")
 
 
 class Podman:
@@ -43,7 +43,7 @@ class Podman:
     def __init__(self, node: Node, network: Network) -> None:
         self._node = node
         self._network = network
-        node.write(CONFIG, _CONFIG)
+        node.write(CONFIG, _CONFIG.format(plugins=PLUGIN_DIR))
 
     def call(self, *argv: str) -> str:
         storage = f"{self._node.dir}/podman"

@@ -65,7 +65,7 @@ def snapshot(node: Node) -> State:
     """All of the node's state that attaching a pod could change, when its addresses are settled."""
     wait_for(
         "duplicate address detection",
-        lambda: not node.run("ip", "address", "show", "tentative").stdout,
+        lambda: not node.run("ip", "address", "show", "up", "tentative").stdout,
     )
     state = {}
     for kind, command in COMMANDS.items():

@@ -1,6 +1,6 @@
 """A private node: a machine of its own made of namespaces, for runtimes and agents under test.
 
-Network, mount and PID namespace; copy-on-write ``/etc``, ``/var`` and ``/usr/lib/cni``; an empty
+Network, mount and PID namespace; copy-on-write ``/etc``, ``/var`` and plugin directory; an empty
 ``/run``; an uplink ``eth0`` to a second host, ``lan``. All of it lives as long as the node's PID 1,
 which ends with the test, however that ends: nothing has to be cleaned up by hand, and nothing of
 the machine itself is touched. ``/sys`` is the machine's: container runtimes need its cgroups.
@@ -23,6 +23,10 @@ LAN = "/run/netns/lan"
 
 NODE_ADDRESSES = ("192.0.2.2", "2001:db8::2")
 """The node's own addresses on the LAN."""
+
+PLUGIN_DIRS = ("/usr/lib/cni", "/opt/cni/bin")
+PLUGIN_DIR = next((path for path in PLUGIN_DIRS if Path(path, "bridge").exists()), PLUGIN_DIRS[0])
+"""Where the reference plugins are, and in a node ours too."""
 
 _INIT = Path(__file__).with_name("node-init")
 _PID_FILE = 'echo $$ > "$0" && exec "$@"'
@@ -110,7 +114,7 @@ class Node:
         self._daemons: list[Daemon] = []
         namespaces = ["--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"]
         self._unshare = subprocess.Popen(
-            ["unshare", *namespaces, str(_INIT), str(self.dir), sys.executable],
+            ["unshare", *namespaces, str(_INIT), str(self.dir), PLUGIN_DIR, sys.executable],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,

@@ -1,6 +1,6 @@
 // Command ocicni attaches and detaches one pod by ocicni, the library that is CRI-O's network side.
 //
-// Usage: ocicni attach|status|detach|gc NETWORK < pods.json
+// Usage: ocicni attach|status|detach|gc NETWORK PLUGIN_DIR < pods.json
 //
 // Standard input is a JSON list of ocicni.PodNetwork: one for attach, status (which sends CHECK) and
 // detach, all that are still valid for gc. Prints the results' addresses as a JSON list.
@@ -16,10 +16,7 @@ import (
 	"github.com/cri-o/ocicni/pkg/ocicni"
 )
 
-const (
-	confDir = "/etc/cni/net.d"
-	binDir  = "/usr/lib/cni"
-)
+const confDir = "/etc/cni/net.d"
 
 func addresses(results []ocicni.NetResult) ([]string, error) {
 	found := []string{}
@@ -35,12 +32,12 @@ func addresses(results []ocicni.NetResult) ([]string, error) {
 	return found, nil
 }
 
-func run(verb, network string) error {
+func run(verb, network, pluginDir string) error {
 	var pods []*ocicni.PodNetwork
 	if err := json.NewDecoder(os.Stdin).Decode(&pods); err != nil {
 		return err
 	}
-	plugin, err := ocicni.InitCNI(network, confDir, binDir)
+	plugin, err := ocicni.InitCNI(network, confDir, pluginDir)
 	if err != nil {
 		return err
 	}
@@ -72,11 +69,11 @@ func run(verb, network string) error {
 }
 
 func main() {
-	if len(os.Args) != 3 {
-		fmt.Fprintln(os.Stderr, "usage: ocicni attach|status|detach|gc NETWORK < pods.json")
+	if len(os.Args) != 4 {
+		fmt.Fprintln(os.Stderr, "usage: ocicni attach|status|detach|gc NETWORK PLUGIN_DIR < pods.json")
 		os.Exit(2)
 	}
-	if err := run(os.Args[1], os.Args[2]); err != nil {
+	if err := run(os.Args[1], os.Args[2], os.Args[3]); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
