@@ -1,0 +1,23 @@
+"""The core of cnidaria: its tables, compiled."""
+
+from cnidaria_core._core import AddressPool
+from cnidaria_core.errors import (
+    AddressOutOfRange,
+    AddressReserved,
+    AddressTaken,
+    InvalidAddress,
+    InvalidPool,
+    PoolError,
+    PoolExhausted,
+)
+
+__all__ = [
+    "AddressOutOfRange",
+    "AddressPool",
+    "AddressReserved",
+    "AddressTaken",
+    "InvalidAddress",
+    "InvalidPool",
+    "PoolError",
+    "PoolExhausted",
+]

@@ -1,0 +1,36 @@
+//! Errors of the core as the exceptions of `cnidaria_core.errors`.
+
+use pyo3::import_exception;
+use pyo3::prelude::*;
+
+use crate::ipam::Error;
+
+import_exception!(cnidaria_core.errors, AddressOutOfRange);
+import_exception!(cnidaria_core.errors, AddressReserved);
+import_exception!(cnidaria_core.errors, AddressTaken);
+import_exception!(cnidaria_core.errors, InvalidAddress);
+import_exception!(cnidaria_core.errors, InvalidPool);
+import_exception!(cnidaria_core.errors, PoolExhausted);
+
+impl From<Error> for PyErr {
+    fn from(error: Error) -> Self {
+        match error {
+            Error::NoRange
+            | Error::Reversed(_)
+            | Error::MixedFamilies(_)
+            | Error::Overlap(..)
+            | Error::TooLarge => InvalidPool::new_err(error.to_string()),
+            Error::Exhausted {
+                taken,
+                cooling,
+                reserved,
+                capacity,
+            } => PoolExhausted::new_err((taken, cooling, reserved, capacity)),
+            Error::Taken(address, owner) => {
+                AddressTaken::new_err((address.to_string(), owner.to_string()))
+            }
+            Error::OutOfRange(address) => AddressOutOfRange::new_err(address.to_string()),
+            Error::Reserved(address) => AddressReserved::new_err(address.to_string()),
+        }
+    }
+}

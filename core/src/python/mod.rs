@@ -1,0 +1,14 @@
+//! The extension module `cnidaria_core._core`: conversions and a lock, no logic.
+
+// PyO3's macros expand to unsafe code.
+#![allow(unsafe_code)]
+
+mod address_pool;
+mod errors;
+
+use pyo3::prelude::*;
+
+#[pymodule]
+fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    module.add_class::<address_pool::AddressPool>()
+}
