@@ -265,6 +265,10 @@ impl AddressPool {
 
     /// The next address with no past, from the cursor round to it.
     fn next_unused(&self) -> Option<Index> {
+        let with_past = (self.taken + self.reserved + self.released.len()) as u128;
+        if with_past == self.space.capacity() {
+            return None;
+        }
         let below_end = |index: &Index| *index < self.space.capacity();
         let ahead = self.states.next_vacant(self.cursor).filter(below_end);
         ahead.or_else(|| self.states.next_vacant(0).filter(below_end))

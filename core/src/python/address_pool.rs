@@ -119,7 +119,7 @@ impl AddressPool {
                 wished
             }
         };
-        Ok(got.to_string())
+        Ok(text(got))
     }
 
     fn restore(&self, address: &str, owner: &str) -> PyResult<()> {
@@ -169,7 +169,7 @@ impl AddressPool {
         let leases = self.lock().leases();
         leases
             .iter()
-            .map(|lease| (lease.address.to_string(), lease.owner.to_string()))
+            .map(|lease| (text(lease.address), lease.owner.to_string()))
             .collect()
     }
 
@@ -202,6 +202,27 @@ impl AddressPool {
     }
 }
 
+/// Canonical text. IPv4 by hand: the general formatter takes as long as the allocation does.
+fn text(address: IpAddr) -> String {
+    let IpAddr::V4(v4) = address else {
+        return address.to_string();
+    };
+    let mut out = String::with_capacity("255.255.255.255".len());
+    for (at, octet) in v4.octets().into_iter().enumerate() {
+        if at > 0 {
+            out.push('.');
+        }
+        if octet >= 100 {
+            out.push(char::from(b'0' + octet / 100));
+        }
+        if octet >= 10 {
+            out.push(char::from(b'0' + octet / 10 % 10));
+        }
+        out.push(char::from(b'0' + octet % 10));
+    }
+    out
+}
+
 fn texts(addresses: Vec<IpAddr>) -> Vec<String> {
-    addresses.iter().map(IpAddr::to_string).collect()
+    addresses.into_iter().map(text).collect()
 }

@@ -10,5 +10,7 @@ use pyo3::prelude::*;
 
 #[pymodule]
 fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
-    module.add_class::<address_pool::AddressPool>()
+    module.add_class::<address_pool::AddressPool>()?;
+    // PyO3 made it; what is public is said by the package.
+    module.delattr("__all__")
 }
