@@ -72,13 +72,8 @@ pub fn open(path: &Path, deadline: Deadline) -> Result<UnixStream, Failure> {
         )
     };
     let address = UnixAddr::new(path).map_err(io_error)?;
-    let fd = socket(
-        AddressFamily::Unix,
-        SockType::Stream,
-        SockFlag::SOCK_CLOEXEC,
-        None,
-    )
-    .map_err(io_error)?;
+    let fd = socket(AddressFamily::Unix, SockType::Stream, SockFlag::SOCK_CLOEXEC, None)
+        .map_err(io_error)?;
     // connect() waits while the listener's backlog is full, for as long as this says.
     let left = deadline.remaining().ok_or_else(|| hung(path))?;
     setsockopt(&fd, sockopt::SendTimeout, &time_value(left)).map_err(io_error)?;
@@ -88,23 +83,14 @@ pub fn open(path: &Path, deadline: Deadline) -> Result<UnixStream, Failure> {
         Err(Errno::EAGAIN) => return Err(hung(path).into()),
         Err(errno) => return Err(io_error(errno).into()),
     }
-    let owner = Uid::from_raw(
-        getsockopt(&fd, sockopt::PeerCredentials)
-            .map_err(io_error)?
-            .uid(),
-    );
+    let owner = Uid::from_raw(getsockopt(&fd, sockopt::PeerCredentials).map_err(io_error)?.uid());
     if !owner.is_root() && owner != Uid::effective() {
-        let msg = format!(
-            "the agent's socket {} belongs to user {owner}",
-            path.display()
-        );
+        let msg = format!("the agent's socket {} belongs to user {owner}", path.display());
         let details = format!("allowed: user 0 or {}", Uid::effective());
         return Err(Error::new(Code::TryAgainLater, msg, details).into());
     }
     let stream = UnixStream::from(fd);
-    stream
-        .set_nonblocking(true)
-        .map_err(|_| io_error(Errno::last()))?;
+    stream.set_nonblocking(true).map_err(|_| io_error(Errno::last()))?;
     Ok(stream)
 }
 
@@ -116,11 +102,7 @@ fn time_value(duration: Duration) -> TimeVal {
 
 fn hung(path: &Path) -> Error {
     let msg = format!("the agent at {} did not answer in time", path.display());
-    Error::new(
-        Code::TryAgainLater,
-        msg,
-        "see `cnidaria status` and the agent's log",
-    )
+    Error::new(Code::TryAgainLater, msg, "see `cnidaria status` and the agent's log")
 }
 
 struct Exchange<'a> {
@@ -131,27 +113,16 @@ struct Exchange<'a> {
 impl Exchange<'_> {
     fn send(&self, stream: &mut UnixStream, request: &Request<'_>) -> Result<(), Failure> {
         let frame = request.agent_frame();
-        let fds: Vec<_> = request
-            .namespaces()
-            .iter()
-            .map(|(_, file)| file.as_raw_fd())
-            .collect();
+        let fds: Vec<_> = request.namespaces().iter().map(|(_, file)| file.as_raw_fd()).collect();
         let mut sent = self.retry(stream, PollFlags::POLLOUT, |stream| {
             let rights = [ControlMessage::ScmRights(&fds)];
             let data = [IoSlice::new(&frame)];
             let flags = MsgFlags::MSG_NOSIGNAL;
-            Ok(sendmsg::<()>(
-                stream.as_raw_fd(),
-                &data,
-                &rights,
-                flags,
-                None,
-            )?)
+            Ok(sendmsg::<()>(stream.as_raw_fd(), &data, &rights, flags, None)?)
         })?;
         while sent < frame.len() {
-            sent += self.retry(stream, PollFlags::POLLOUT, |stream| {
-                stream.write(&frame[sent..])
-            })?;
+            sent +=
+                self.retry(stream, PollFlags::POLLOUT, |stream| stream.write(&frame[sent..]))?;
         }
         Ok(())
     }
@@ -159,9 +130,8 @@ impl Exchange<'_> {
     fn receive(&self, stream: &mut UnixStream, buffer: &mut [u8]) -> Result<(), Failure> {
         let mut got = 0;
         while got < buffer.len() {
-            let n = self.retry(stream, PollFlags::POLLIN, |stream| {
-                stream.read(&mut buffer[got..])
-            })?;
+            let n =
+                self.retry(stream, PollFlags::POLLIN, |stream| stream.read(&mut buffer[got..]))?;
             if n == 0 {
                 return Err(Failure::Absent);
             }
@@ -185,9 +155,7 @@ impl Exchange<'_> {
             match error.raw_os_error().map_or(Errno::EIO, Errno::from_raw) {
                 Errno::EINTR => {}
                 Errno::EAGAIN => {
-                    self.deadline
-                        .wait(stream.as_fd(), events)
-                        .map_err(|_| hung(self.path))?;
+                    self.deadline.wait(stream.as_fd(), events).map_err(|_| hung(self.path))?;
                 }
                 Errno::EPIPE | Errno::ECONNRESET => return Err(Failure::Absent),
                 errno => return Err(self.bad_reply(errno.desc()).into()),
@@ -196,15 +164,8 @@ impl Exchange<'_> {
     }
 
     fn bad_reply(&self, what: &str) -> Error {
-        let msg = format!(
-            "the agent at {} cannot be talked to: {what}",
-            self.path.display()
-        );
-        Error::new(
-            Code::Internal,
-            msg,
-            "agent and executable may be of different versions",
-        )
+        let msg = format!("the agent at {} cannot be talked to: {what}", self.path.display());
+        Error::new(Code::Internal, msg, "agent and executable may be of different versions")
     }
 }
 
@@ -234,11 +195,7 @@ mod tests {
 
     #[test]
     fn only_whole_replies_of_our_version_are_understood() {
-        let expected = Reply {
-            exit: 3,
-            stdout: b"out".to_vec(),
-            stderr: b"err".to_vec(),
-        };
+        let expected = Reply { exit: 3, stdout: b"out".to_vec(), stderr: b"err".to_vec() };
         assert_eq!(parse(&reply(1, 3)), Some(expected));
         assert_eq!(parse(&reply(2, 3)), None);
         assert_eq!(parse(&reply(1, 256)), None);

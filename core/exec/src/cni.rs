@@ -3,9 +3,8 @@
 use std::fmt::Write as _;
 
 /// Every version of the specification that cnidaria speaks, oldest first.
-pub const SUPPORTED_VERSIONS: [&str; 7] = [
-    "0.1.0", "0.2.0", "0.3.0", "0.3.1", "0.4.0", "1.0.0", "1.1.0",
-];
+pub const SUPPORTED_VERSIONS: [&str; 7] =
+    ["0.1.0", "0.2.0", "0.3.0", "0.3.1", "0.4.0", "1.0.0", "1.1.0"];
 
 /// The version named in errors when the configuration tells none.
 const ERROR_VERSION: &str = "1.0.0";
@@ -30,20 +29,14 @@ pub struct Error {
 
 impl Error {
     pub fn new(code: Code, msg: impl Into<String>, details: impl Into<String>) -> Self {
-        Self {
-            code,
-            msg: msg.into(),
-            details: details.into(),
-        }
+        Self { code, msg: msg.into(), details: details.into() }
     }
 
     /// The JSON object of the specification. `config` is what came on stdin, whatever it is.
     pub fn to_json(&self, config: &[u8]) -> String {
         let version = config_version(config).unwrap_or(ERROR_VERSION);
-        let mut out = format!(
-            "{{\n  \"cniVersion\": \"{version}\",\n  \"code\": {}",
-            self.code as u32
-        );
+        let mut out =
+            format!("{{\n  \"cniVersion\": \"{version}\",\n  \"code\": {}", self.code as u32);
         out.push_str(",\n  \"msg\": ");
         push_string(&mut out, &self.msg);
         if !self.details.is_empty() {
@@ -105,9 +98,7 @@ pub fn config_version(config: &[u8]) -> Option<&str> {
         }
         at += 1;
     }
-    found
-        .filter(|text| looks_like_version(text))
-        .and_then(|text| std::str::from_utf8(text).ok())
+    found.filter(|text| looks_like_version(text)).and_then(|text| std::str::from_utf8(text).ok())
 }
 
 /// The raw contents of the string whose opening quote is at `start`; `None` if it does not end.
@@ -128,9 +119,7 @@ fn is_version_key(key: &[u8]) -> bool {
 
 fn looks_like_version(text: &[u8]) -> bool {
     (1..=32).contains(&text.len())
-        && text
-            .iter()
-            .all(|b| b.is_ascii_alphanumeric() || b".+-".contains(b))
+        && text.iter().all(|b| b.is_ascii_alphanumeric() || b".+-".contains(b))
 }
 
 #[cfg(test)]
@@ -142,18 +131,9 @@ mod tests {
         let cases: [(&str, Option<&str>); 12] = [
             (r#"{"cniVersion":"1.1.0","name":"n"}"#, Some("1.1.0")),
             (r#"{"name":"n", "CNIVERSION" : "0.4.0"}"#, Some("0.4.0")),
-            (
-                r#"{"cniVersion":"0.3.0","cniversion":"0.3.1"}"#,
-                Some("0.3.1"),
-            ),
-            (
-                r#"{"prevResult":{"cniVersion":"0.3.1"},"cniVersion":"1.0.0"}"#,
-                Some("1.0.0"),
-            ),
-            (
-                r#"{"cniVersion":"1.0.0","prevResult":{"cniVersion":"0.3.1"}}"#,
-                Some("1.0.0"),
-            ),
+            (r#"{"cniVersion":"0.3.0","cniversion":"0.3.1"}"#, Some("0.3.1")),
+            (r#"{"prevResult":{"cniVersion":"0.3.1"},"cniVersion":"1.0.0"}"#, Some("1.0.0")),
+            (r#"{"cniVersion":"1.0.0","prevResult":{"cniVersion":"0.3.1"}}"#, Some("1.0.0")),
             (r#"{"x":"cniVersion","y":"0.4.0"}"#, None),
             (r#"{"x":["cniVersion","0.4.0"]}"#, None),
             (r#"{"a\"cniVersion":"0.4.0"}"#, None),
@@ -174,11 +154,7 @@ mod tests {
         let expected = "{\n  \"cniVersion\": \"0.4.0\",\n  \"code\": 5,\n  \
             \"msg\": \"a \\\"quoted\\\"\\n\\u0001\",\n  \"details\": \"back\\\\slash\"\n}\n";
         assert_eq!(error.to_json(br#"{"cniVersion":"0.4.0"}"#), expected);
-        assert!(
-            !Error::new(Code::Decode, "m", "")
-                .to_json(b"")
-                .contains("details")
-        );
+        assert!(!Error::new(Code::Decode, "m", "").to_json(b"").contains("details"));
     }
 
     #[test]

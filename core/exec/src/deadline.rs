@@ -16,9 +16,7 @@ impl Deadline {
 
     /// What is left, `None` when nothing is.
     pub fn remaining(self) -> Option<Duration> {
-        self.0
-            .checked_duration_since(Instant::now())
-            .filter(|left| !left.is_zero())
+        self.0.checked_duration_since(Instant::now()).filter(|left| !left.is_zero())
     }
 
     /// Waits until `fd` is ready for `events` (or broken, which the next call on it tells);

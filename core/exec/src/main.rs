@@ -13,6 +13,7 @@ mod request;
 mod settings;
 
 use std::env;
+use std::ffi::OsStr;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
@@ -26,46 +27,36 @@ fn main() -> ExitCode {
     let Some(command) = env::var_os("CNI_COMMAND").filter(|command| !command.is_empty()) else {
         return introduce();
     };
-    let settings = match Settings::load() {
-        Ok(settings) => settings,
-        Err(error) => return fail(&error, b""),
-    };
-    let deadline = Deadline::after(settings.timeout);
-    let config = match request::read_config(deadline) {
-        Ok(config) => config,
-        Err(error) => return fail(&error, b""),
-    };
-    if command == "VERSION" {
-        return print(cni::version_json(&config).as_bytes(), b"", 0);
-    }
-    match serve(&settings, &config, deadline) {
+    let mut config = Vec::new();
+    match serve(&command, &mut config) {
         Ok(reply) => print(&reply.stdout, &reply.stderr, reply.exit),
-        Err(error) => fail(&error, &config),
+        // Also a configuration that could be read in part only may tell its version.
+        Err(error) => print(error.to_json(&config).as_bytes(), b"", 1),
+    }
+}
+
+fn serve(command: &OsStr, config: &mut Vec<u8>) -> Result<Reply, Error> {
+    let settings = Settings::load();
+    let deadline = Deadline::after(settings.as_ref().unwrap_or(&Settings::default()).timeout);
+    request::read_config(config, deadline)?;
+    let settings = settings?;
+    if command == "VERSION" {
+        let stdout = cni::version_json(config).into_bytes();
+        return Ok(Reply { exit: 0, stdout, stderr: Vec::new() });
+    }
+    let request = Request::gather(config)?;
+    match agent::ask(&settings.socket, &request, deadline) {
+        Ok(reply) => Ok(reply),
+        Err(Failure::Refused(error)) => Err(error),
+        Err(Failure::Absent) => Err(oneshot::run(&settings, &request, deadline)),
     }
 }
 
 fn introduce() -> ExitCode {
     match Settings::load() {
         Ok(settings) => print(b"", about::text(&settings).as_bytes(), 0),
-        Err(error) => print(
-            b"",
-            format!("{}: {}\n", error.msg, error.details).as_bytes(),
-            1,
-        ),
+        Err(error) => print(b"", format!("{}: {}\n", error.msg, error.details).as_bytes(), 1),
     }
-}
-
-fn serve(settings: &Settings, config: &[u8], deadline: Deadline) -> Result<Reply, Error> {
-    let request = Request::gather(config)?;
-    match agent::ask(&settings.socket, &request, deadline) {
-        Ok(reply) => Ok(reply),
-        Err(Failure::Refused(error)) => Err(error),
-        Err(Failure::Absent) => Err(oneshot::run(settings, &request, deadline)),
-    }
-}
-
-fn fail(error: &Error, config: &[u8]) -> ExitCode {
-    print(error.to_json(config).as_bytes(), b"", 1)
 }
 
 /// Writes both streams; the exit code tells also that stdout could not be written.

@@ -35,10 +35,7 @@ impl<'a> Value<'a> {
 
     pub fn as_number(&self) -> Option<f64> {
         match self {
-            #[expect(
-                clippy::cast_precision_loss,
-                reason = "only seconds are read as numbers"
-            )]
+            #[expect(clippy::cast_precision_loss, reason = "only seconds are read as numbers")]
             Value::Int(n) => Some(*n as f64),
             Value::Float(x) => Some(*x),
             _ => None,
@@ -77,11 +74,7 @@ impl<'a> Reader<'a> {
 
     /// An unsigned number of 1, 2, 4 or 8 bytes.
     fn unsigned(&mut self, width: usize) -> Option<u64> {
-        Some(
-            self.take(width)?
-                .iter()
-                .fold(0, |n, byte| n << 8 | u64::from(*byte)),
-        )
+        Some(self.take(width)?.iter().fold(0, |n, byte| n << 8 | u64::from(*byte)))
     }
 
     fn length(&mut self, width: usize) -> Option<usize> {
@@ -120,30 +113,16 @@ impl<'a> Reader<'a> {
             0xc0 => Some(Value::Nil),
             0xc2 | 0xc3 => Some(Value::Bool(tag == 0xc3)),
             0xc4..=0xc6 => self.length(1 << (tag - 0xc4)).and_then(|n| self.bytes(n)),
-            0xca => self
-                .array()
-                .map(|b| Value::Float(f64::from(f32::from_be_bytes(b)))),
+            0xca => self.array().map(|b| Value::Float(f64::from(f32::from_be_bytes(b)))),
             0xcb => self.array().map(|b| Value::Float(f64::from_be_bytes(b))),
-            0xcc..=0xcf => i64::try_from(self.unsigned(1 << (tag - 0xcc))?)
-                .ok()
-                .map(Value::Int),
-            0xd0 => self
-                .array()
-                .map(|b| Value::Int(i64::from(i8::from_be_bytes(b)))),
-            0xd1 => self
-                .array()
-                .map(|b| Value::Int(i64::from(i16::from_be_bytes(b)))),
-            0xd2 => self
-                .array()
-                .map(|b| Value::Int(i64::from(i32::from_be_bytes(b)))),
+            0xcc..=0xcf => i64::try_from(self.unsigned(1 << (tag - 0xcc))?).ok().map(Value::Int),
+            0xd0 => self.array().map(|b| Value::Int(i64::from(i8::from_be_bytes(b)))),
+            0xd1 => self.array().map(|b| Value::Int(i64::from(i16::from_be_bytes(b)))),
+            0xd2 => self.array().map(|b| Value::Int(i64::from(i32::from_be_bytes(b)))),
             0xd3 => self.array().map(|b| Value::Int(i64::from_be_bytes(b))),
             0xd9..=0xdb => self.length(1 << (tag - 0xd9)).and_then(|n| self.bytes(n)),
-            0xdc | 0xdd => self
-                .length(2 << (tag - 0xdc))
-                .and_then(|n| self.sequence(n, deeper)),
-            0xde | 0xdf => self
-                .length(2 << (tag - 0xde))
-                .and_then(|n| self.map(n, deeper)),
+            0xdc | 0xdd => self.length(2 << (tag - 0xdc)).and_then(|n| self.sequence(n, deeper)),
+            0xde | 0xdf => self.length(2 << (tag - 0xde)).and_then(|n| self.map(n, deeper)),
             0xe0..=0xff => Some(Value::Int(i64::from(tag) - 256)),
             0xc1 | 0xc7..=0xc9 | 0xd4..=0xd8 => None,
         }
@@ -209,14 +188,7 @@ mod tests {
     #[test]
     fn reads_back_what_it_writes() {
         let mut writer = Writer::default();
-        writer
-            .map(4)
-            .str("i")
-            .int(-3)
-            .str("f")
-            .float(0.5)
-            .str("b")
-            .bin(b"\xff\x00");
+        writer.map(4).str("i").int(-3).str("f").float(0.5).str("b").bin(b"\xff\x00");
         writer.str("a").array(2).int(i64::MAX).str("é");
         let bytes = writer.into_bytes();
         let value = decode(&bytes).unwrap();
@@ -248,13 +220,7 @@ mod tests {
     #[test]
     fn refuses_what_is_cut_deep_false_or_followed_by_more() {
         let mut writer = Writer::default();
-        writer
-            .map(2)
-            .str("key")
-            .bin(b"value")
-            .str("list")
-            .array(1)
-            .float(1.0);
+        writer.map(2).str("key").bin(b"value").str("list").array(1).float(1.0);
         let whole = writer.into_bytes();
         for cut in 0..whole.len() {
             assert_eq!(decode(&whole[..cut]), None, "cut at {cut}");

@@ -25,11 +25,9 @@ pub fn run(settings: &Settings, request: &Request<'_>, deadline: Deadline) -> Er
         Ok(stdin)
     }) {
         Ok(stdin) => exec(settings, stdin),
-        Err(error) => Error::new(
-            Code::Io,
-            "cannot prepare a run without the agent",
-            error.to_string(),
-        ),
+        Err(error) => {
+            Error::new(Code::Io, "cannot prepare a run without the agent", error.to_string())
+        }
     }
 }
 
@@ -54,9 +52,6 @@ fn exec(settings: &Settings, stdin: File) -> Error {
         .env("CNIDARIA_STATE_DIR", &settings.state_dir)
         .stdin(stdin)
         .exec();
-    let msg = format!(
-        "no agent answers, and {} cannot be run",
-        settings.python.display()
-    );
+    let msg = format!("no agent answers, and {} cannot be run", settings.python.display());
     Error::new(Code::Io, msg, error.to_string())
 }

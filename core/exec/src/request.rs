@@ -44,11 +44,7 @@ impl<'a> Request<'a> {
         let netns = env::var_os("CNI_NETNS").filter(|path| !path.is_empty());
         Ok(Self {
             id: random_id()?,
-            argv0: env::args_os()
-                .next()
-                .unwrap_or_default()
-                .to_string_lossy()
-                .into_owned(),
+            argv0: env::args_os().next().unwrap_or_default().to_string_lossy().into_owned(),
             env,
             stdin,
             host: own_netns()?,
@@ -80,9 +76,7 @@ impl<'a> Request<'a> {
         for (name, file) in self.namespaces() {
             writer.str(name).int(i64::from(file.as_raw_fd()));
         }
-        writer
-            .str("state_dir")
-            .str(&settings.state_dir.to_string_lossy());
+        writer.str("state_dir").str(&settings.state_dir.to_string_lossy());
         writer.str("timeout_s").float(left.as_secs_f64());
         framed(&writer.into_bytes())
     }
@@ -117,31 +111,20 @@ fn framed(body: &[u8]) -> Vec<u8> {
     [&length.to_le_bytes(), body].concat()
 }
 
-/// The whole of stdin, bounded in size and time.
-pub fn read_config(deadline: Deadline) -> Result<Vec<u8>, Error> {
-    let mut config = Vec::new();
+/// Reads the whole of stdin, bounded in size and time. What was read before an error is kept.
+pub fn read_config(config: &mut Vec<u8>, deadline: Deadline) -> Result<(), Error> {
     let mut stdin = io::stdin().lock();
     let mut chunk = vec![0; 64 * 1024];
     loop {
-        deadline
-            .wait(stdin.as_fd(), PollFlags::POLLIN)
-            .map_err(|errno| {
-                Error::new(
-                    Code::Io,
-                    "stdin: the configuration did not come to an end",
-                    errno.desc(),
-                )
-            })?;
+        deadline.wait(stdin.as_fd(), PollFlags::POLLIN).map_err(|errno| {
+            Error::new(Code::Io, "stdin: the configuration did not come to an end", errno.desc())
+        })?;
         match stdin.read(&mut chunk) {
-            Ok(0) => return Ok(config),
+            Ok(0) => return Ok(()),
             Ok(n) => config.extend_from_slice(&chunk[..n]),
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => {
-                return Err(Error::new(
-                    Code::Io,
-                    "stdin: cannot read",
-                    error.to_string(),
-                ));
+                return Err(Error::new(Code::Io, "stdin: cannot read", error.to_string()));
             }
         }
         if config.len() > MAX_CONFIG {
@@ -188,9 +171,6 @@ fn own_netns() -> Result<File, Error> {
 /// Opens without ever waiting: the path is the caller's, and may be a FIFO.
 fn open_namespace(path: &OsStr) -> Result<File, Errno> {
     let flags = OFlag::O_NONBLOCK | OFlag::O_NOCTTY | OFlag::O_CLOEXEC;
-    let opened = OpenOptions::new()
-        .read(true)
-        .custom_flags(flags.bits())
-        .open(path);
+    let opened = OpenOptions::new().read(true).custom_flags(flags.bits()).open(path);
     opened.map_err(|error| Errno::from_raw(error.raw_os_error().unwrap_or(Errno::EINVAL as i32)))
 }

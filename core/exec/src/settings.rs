@@ -62,9 +62,8 @@ impl Settings {
             ("state_dir", &mut self.state_dir),
         ] {
             if let Some(value) = map.get(key) {
-                let bytes = value
-                    .as_bytes()
-                    .ok_or_else(|| damaged(&format!("{key} is no path")))?;
+                let bytes =
+                    value.as_bytes().ok_or_else(|| damaged(&format!("{key} is no path")))?;
                 *slot = Path::new(std::ffi::OsStr::from_bytes(bytes)).into();
             }
         }
@@ -86,10 +85,7 @@ impl Settings {
             }
         }
         if let Some(value) = get("CNIDARIA_TIMEOUT") {
-            let seconds = value
-                .to_str()
-                .and_then(|text| text.parse().ok())
-                .and_then(timeout);
+            let seconds = value.to_str().and_then(|text| text.parse().ok()).and_then(timeout);
             self.timeout = seconds.ok_or_else(|| {
                 let msg = format!("CNIDARIA_TIMEOUT: {value:?} is not a number of seconds");
                 Error::new(Code::InvalidEnvironment, msg, "allowed: 0.01 to 3600")
@@ -100,9 +96,7 @@ impl Settings {
 }
 
 fn timeout(seconds: f64) -> Option<Duration> {
-    TIMEOUT_SECONDS
-        .contains(&seconds)
-        .then(|| Duration::from_secs_f64(seconds))
+    TIMEOUT_SECONDS.contains(&seconds).then(|| Duration::from_secs_f64(seconds))
 }
 
 fn damaged(what: &str) -> Error {
@@ -130,13 +124,10 @@ fn read_trailer(file: &impl FileExt, file_len: u64) -> Result<Option<Vec<u8>>, E
     }
     let [a, b, c, d, ..] = footer;
     let length = u64::from(u32::from_le_bytes([a, b, c, d]));
-    let start = footer_at
-        .checked_sub(length)
-        .filter(|_| length <= MAX_TRAILER);
+    let start = footer_at.checked_sub(length).filter(|_| length <= MAX_TRAILER);
     let start = start.ok_or_else(|| damaged(&format!("their length is {length} bytes")))?;
     let mut trailer = vec![0; usize::try_from(length).expect("bounded above")];
-    file.read_exact_at(&mut trailer, start)
-        .map_err(|error| damaged(&error.to_string()))?;
+    file.read_exact_at(&mut trailer, start).map_err(|error| damaged(&error.to_string()))?;
     Ok(Some(trailer))
 }
 
@@ -172,28 +163,15 @@ mod tests {
     fn trailer_is_found_or_absent_or_damaged() {
         assert_eq!(read(b"").unwrap(), None);
         assert_eq!(read(b"\x7fELF, and no trailer at all").unwrap(), None);
-        assert_eq!(
-            read(&with_footer(b"abc", 3)).unwrap(),
-            Some(b"abc".to_vec())
-        );
-        assert!(
-            read(&with_footer(b"abc", 1000))
-                .unwrap_err()
-                .msg
-                .contains("1000 bytes")
-        );
+        assert_eq!(read(&with_footer(b"abc", 3)).unwrap(), Some(b"abc".to_vec()));
+        assert!(read(&with_footer(b"abc", 1000)).unwrap_err().msg.contains("1000 bytes"));
         assert!(read(&with_footer(b"abc", u32::MAX)).is_err());
     }
 
     #[test]
     fn environment_beats_trailer_beats_default() {
         let mut writer = Writer::default();
-        writer
-            .map(3)
-            .str("socket")
-            .str("/t.sock")
-            .str("python")
-            .bin(b"/t/python");
+        writer.map(3).str("socket").str("/t.sock").str("python").bin(b"/t/python");
         writer.str("timeout_s").float(2.5);
         let mut settings = Settings::default();
         settings.merge_trailer(&writer.into_bytes()).unwrap();
@@ -221,13 +199,7 @@ mod tests {
         }
         let mut writer = Writer::default();
         writer.map(1).str("socket").int(7);
-        assert!(
-            settings
-                .merge_trailer(&writer.into_bytes())
-                .unwrap_err()
-                .msg
-                .contains("socket")
-        );
+        assert!(settings.merge_trailer(&writer.into_bytes()).unwrap_err().msg.contains("socket"));
         assert!(settings.merge_trailer(b"\xc1").is_err());
         assert_eq!(settings, Settings::default());
     }

@@ -51,12 +51,7 @@ impl fmt::Display for Error {
             }
             Self::Overlap(a, b) => write!(f, "{a} and {b}: ranges must not overlap"),
             Self::TooLarge => write!(f, "ranges: all of IPv6 is too large for a pool"),
-            Self::Exhausted {
-                taken,
-                cooling,
-                reserved,
-                capacity,
-            } => write!(
+            Self::Exhausted { taken, cooling, reserved, capacity } => write!(
                 f,
                 "no address is free: {taken} of {capacity} are taken, {cooling} cool down, \
                  {reserved} are reserved"

@@ -106,9 +106,7 @@ impl AddressPool {
                 self.cursor = index + 1;
                 index
             }
-            None => self
-                .next_cooled(nanoseconds(now))
-                .ok_or_else(|| self.exhausted())?,
+            None => self.next_cooled(nanoseconds(now)).ok_or_else(|| self.exhausted())?,
         };
         self.take(index, owner, false);
         Ok(self.space.address(index))
@@ -168,9 +166,7 @@ impl AddressPool {
         for index in &held {
             self.give_back(*index, nanoseconds(now));
         }
-        held.iter()
-            .map(|index| self.space.address(*index))
-            .collect()
+        held.iter().map(|index| self.space.address(*index)).collect()
     }
 
     /// Keeps a free address from being handed out; tells whether it was not reserved before.
@@ -213,14 +209,8 @@ impl AddressPool {
 
     /// The addresses of an owner, in the order in which they were taken.
     pub fn addresses_of(&self, owner: &str) -> Vec<IpAddr> {
-        let held = self
-            .owners
-            .get(owner)
-            .map(SmallVec::as_slice)
-            .unwrap_or_default();
-        held.iter()
-            .map(|index| self.space.address(*index))
-            .collect()
+        let held = self.owners.get(owner).map(SmallVec::as_slice).unwrap_or_default();
+        held.iter().map(|index| self.space.address(*index)).collect()
     }
 
     /// Whether an address is one of the pool's, free or not.
@@ -282,18 +272,8 @@ impl AddressPool {
     }
 
     fn exhausted(&self) -> Error {
-        let Stats {
-            capacity,
-            taken,
-            reserved,
-            released,
-        } = self.stats();
-        Error::Exhausted {
-            taken,
-            cooling: released,
-            reserved,
-            capacity,
-        }
+        let Stats { capacity, taken, reserved, released } = self.stats();
+        Error::Exhausted { taken, cooling: released, reserved, capacity }
     }
 
     fn take(&mut self, index: Index, owner: &str, reserved: bool) {

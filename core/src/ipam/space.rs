@@ -57,36 +57,19 @@ fn number(address: IpAddr) -> u128 {
 impl Space {
     pub fn new(ranges: &[Interval], exclude: &[Interval]) -> Result<Self> {
         let v6 = ranges.first().ok_or(Error::NoRange)?.first.is_ipv6();
-        let spans = ranges
-            .iter()
-            .map(|range| span(range, v6))
-            .collect::<Result<Vec<_>>>()?;
+        let spans = ranges.iter().map(|range| span(range, v6)).collect::<Result<Vec<_>>>()?;
         refuse_overlap(ranges, &spans)?;
-        let excluded = exclude
-            .iter()
-            .map(|range| span(range, v6))
-            .collect::<Result<Vec<_>>>()?;
+        let excluded = exclude.iter().map(|range| span(range, v6)).collect::<Result<Vec<_>>>()?;
         let excluded = merged(excluded);
         let (mut segments, mut capacity) = (Vec::new(), 0u128);
         for span in spans.iter().flat_map(|span| without(*span, &excluded)) {
-            segments.push(Segment {
-                span,
-                start: capacity,
-            });
-            let more = (span.last - span.first)
-                .checked_add(1)
-                .ok_or(Error::TooLarge)?;
+            segments.push(Segment { span, start: capacity });
+            let more = (span.last - span.first).checked_add(1).ok_or(Error::TooLarge)?;
             capacity = capacity.checked_add(more).ok_or(Error::TooLarge)?;
         }
         let mut by_address = segments.clone();
         by_address.sort_unstable_by_key(|segment| segment.span.first);
-        Ok(Self {
-            v6,
-            segments,
-            by_address,
-            excluded,
-            capacity,
-        })
+        Ok(Self { v6, segments, by_address, excluded, capacity })
     }
 
     pub fn capacity(&self) -> u128 {
@@ -99,9 +82,7 @@ impl Space {
             return Err(Error::OutOfRange(address));
         }
         let n = number(address);
-        let after = self
-            .by_address
-            .partition_point(|segment| segment.span.first <= n);
+        let after = self.by_address.partition_point(|segment| segment.span.first <= n);
         let segment = after.checked_sub(1).map(|at| self.by_address[at]);
         match segment.filter(|segment| n <= segment.span.last) {
             Some(segment) => Ok(segment.start + (n - segment.span.first)),
@@ -112,27 +93,19 @@ impl Space {
 
     /// The address at an index below the capacity.
     pub fn address(&self, index: Index) -> IpAddr {
-        let after = self
-            .segments
-            .partition_point(|segment| segment.start <= index);
+        let after = self.segments.partition_point(|segment| segment.start <= index);
         let segment = self.segments[after - 1];
         let n = segment.span.first + (index - segment.start);
         if self.v6 {
             IpAddr::V6(n.into())
         } else {
-            IpAddr::V4(
-                u32::try_from(n)
-                    .expect("IPv4 spans hold 32-bit numbers")
-                    .into(),
-            )
+            IpAddr::V4(u32::try_from(n).expect("IPv4 spans hold 32-bit numbers").into())
         }
     }
 
     fn is_excluded(&self, n: u128) -> bool {
         let after = self.excluded.partition_point(|span| span.first <= n);
-        after
-            .checked_sub(1)
-            .is_some_and(|at| n <= self.excluded[at].last)
+        after.checked_sub(1).is_some_and(|at| n <= self.excluded[at].last)
     }
 }
 
@@ -140,15 +113,8 @@ fn span(range: &Interval, v6: bool) -> Result<Span> {
     if range.first.is_ipv6() != v6 || range.last.is_ipv6() != v6 {
         return Err(Error::MixedFamilies(*range));
     }
-    let span = Span {
-        first: number(range.first),
-        last: number(range.last),
-    };
-    if span.last < span.first {
-        Err(Error::Reversed(*range))
-    } else {
-        Ok(span)
-    }
+    let span = Span { first: number(range.first), last: number(range.last) };
+    if span.last < span.first { Err(Error::Reversed(*range)) } else { Ok(span) }
 }
 
 fn refuse_overlap(ranges: &[Interval], spans: &[Span]) -> Result<()> {
@@ -180,24 +146,15 @@ fn merged(mut spans: Vec<Span>) -> Vec<Span> {
 /// What is left of a span.
 fn without(span: Span, excluded: &[Span]) -> Vec<Span> {
     let (mut left, mut first) = (Vec::new(), span.first);
-    for hole in excluded
-        .iter()
-        .filter(|hole| hole.first <= span.last && hole.last >= span.first)
-    {
+    for hole in excluded.iter().filter(|hole| hole.first <= span.last && hole.last >= span.first) {
         if hole.first > first {
-            left.push(Span {
-                first,
-                last: hole.first - 1,
-            });
+            left.push(Span { first, last: hole.first - 1 });
         }
         if hole.last >= span.last {
             return left;
         }
         first = hole.last + 1;
     }
-    left.push(Span {
-        first,
-        last: span.last,
-    });
+    left.push(Span { first, last: span.last });
     left
 }

@@ -28,10 +28,7 @@ struct Chunk<V> {
 
 impl<V> Default for Table<V> {
     fn default() -> Self {
-        Self {
-            chunks: HashMap::new(),
-            full: Bitmap::default(),
-        }
+        Self { chunks: HashMap::new(), full: Bitmap::default() }
     }
 }
 
@@ -39,10 +36,7 @@ impl<V> Chunk<V> {
     /// Where the value of a bit is among the values, or would be.
     fn place(&self, bit: u32) -> (bool, usize) {
         let mask = 1 << bit;
-        (
-            self.members & mask != 0,
-            (self.members & (mask - 1)).count_ones() as usize,
-        )
+        (self.members & mask != 0, (self.members & (mask - 1)).count_ones() as usize)
     }
 
     fn replace(&mut self, bit: u32, value: Option<V>) -> Option<V> {
@@ -83,10 +77,7 @@ impl<V> Table<V> {
         let mut entry = match self.chunks.entry(number) {
             Entry::Occupied(entry) => entry,
             Entry::Vacant(_) if value.is_none() => return None,
-            Entry::Vacant(entry) => entry.insert_entry(Chunk {
-                members: 0,
-                values: Vec::new(),
-            }),
+            Entry::Vacant(entry) => entry.insert_entry(Chunk { members: 0, values: Vec::new() }),
         };
         let chunk = entry.get_mut();
         let was_full = chunk.members == FULL;
@@ -120,17 +111,13 @@ impl<V> Table<V> {
     pub fn iter(&self) -> impl Iterator<Item = (Index, &V)> {
         self.chunks.iter().flat_map(|(number, chunk)| {
             let bits = (0..u64::BITS).filter(|bit| chunk.members & (1 << bit) != 0);
-            bits.map(move |bit| (number << WORD_SHIFT) | Index::from(bit))
-                .zip(&chunk.values)
+            bits.map(move |bit| (number << WORD_SHIFT) | Index::from(bit)).zip(&chunk.values)
         })
     }
 
     #[cfg(test)]
     pub fn words(&self) -> usize {
-        self.chunks
-            .values()
-            .map(|chunk| 1 + chunk.values.capacity())
-            .sum::<usize>()
+        self.chunks.values().map(|chunk| 1 + chunk.values.capacity()).sum::<usize>()
             + self.full.words()
     }
 }

@@ -12,18 +12,12 @@ fn ip(text: &str) -> IpAddr {
 }
 
 fn interval(first: &str, last: &str) -> Interval {
-    Interval {
-        first: ip(first),
-        last: ip(last),
-    }
+    Interval { first: ip(first), last: ip(last) }
 }
 
 fn pool(ranges: &[(&str, &str)], exclude: &[(&str, &str)]) -> super::Result<AddressPool> {
     let list = |pairs: &[(&str, &str)]| {
-        pairs
-            .iter()
-            .map(|(first, last)| interval(first, last))
-            .collect::<Vec<_>>()
+        pairs.iter().map(|(first, last)| interval(first, last)).collect::<Vec<_>>()
     };
     AddressPool::new(&list(ranges), &list(exclude), Duration::ZERO)
 }
@@ -151,10 +145,7 @@ impl Pair {
         let address = |n: u8| IpAddr::from([10, 0, 0, n]);
         let intervals: Vec<_> = ranges
             .iter()
-            .map(|(first, last)| Interval {
-                first: address(*first),
-                last: address(*last),
-            })
+            .map(|(first, last)| Interval { first: address(*first), last: address(*last) })
             .collect();
         let pool = AddressPool::new(&intervals, &[], seconds(cooldown)).unwrap();
         let twin = Twin {
@@ -169,11 +160,7 @@ impl Pair {
             history,
             cursor: 0,
         };
-        Self {
-            pool: pool.with_history(history),
-            twin,
-            now: 0,
-        }
+        Self { pool: pool.with_history(history), twin, now: 0 }
     }
 
     fn step(&mut self, step: &Step) {
@@ -189,10 +176,7 @@ impl Pair {
             Step::Wish(owner, n, reserved) => {
                 let address = at(n);
                 let expected = twin.wish(&name(owner), address, reserved);
-                assert_eq!(
-                    pool.allocate_address(&name(owner), address, reserved),
-                    expected
-                );
+                assert_eq!(pool.allocate_address(&name(owner), address, reserved), expected);
             }
             Step::Restore(owner, n) => {
                 let address = at(n);
@@ -216,11 +200,7 @@ impl Pair {
             }
             Step::ReleaseOwner(owner) => {
                 let owner = name(owner);
-                let held = twin
-                    .taken
-                    .iter()
-                    .filter(|(_, o, _)| *o == owner)
-                    .map(|(a, _, _)| *a);
+                let held = twin.taken.iter().filter(|(_, o, _)| *o == owner).map(|(a, _, _)| *a);
                 let held: Vec<_> = held.collect();
                 for address in &held {
                     twin.release(*address, *now);
@@ -262,11 +242,8 @@ impl Pair {
         assert_eq!(stats.released, twin.released.len() as u128);
         assert_eq!(stats.capacity, twin.addresses.len() as u128);
         for address in &twin.addresses {
-            let owner = twin
-                .taken
-                .iter()
-                .find(|(a, _, _)| a == address)
-                .map(|(_, o, _)| o.as_str());
+            let owner =
+                twin.taken.iter().find(|(a, _, _)| a == address).map(|(_, o, _)| o.as_str());
             assert_eq!(pool.owner_of(*address).map(AsRef::as_ref), owner);
         }
         for lease in pool.leases() {
@@ -291,17 +268,11 @@ fn wrong_ranges_are_refused_by_name() {
     let error = |ranges, exclude| pool(ranges, exclude).unwrap_err();
     assert_eq!(error(&[], &[]), Error::NoRange);
     let reversed = error(&[("10.0.0.9", "10.0.0.1")], &[]);
-    assert_eq!(
-        reversed.to_string(),
-        "10.0.0.9-10.0.0.1: the end is before the start"
-    );
+    assert_eq!(reversed.to_string(), "10.0.0.9-10.0.0.1: the end is before the start");
     let overlap = error(&[("10.0.0.5", "10.0.0.9"), ("10.0.0.1", "10.0.0.5")], &[]);
     assert_eq!(
         overlap,
-        Error::Overlap(
-            interval("10.0.0.1", "10.0.0.5"),
-            interval("10.0.0.5", "10.0.0.9")
-        )
+        Error::Overlap(interval("10.0.0.1", "10.0.0.5"), interval("10.0.0.5", "10.0.0.9"))
     );
     let mixed = Error::MixedFamilies(interval("10.0.0.1", "fd00::1"));
     assert_eq!(error(&[("10.0.0.1", "fd00::1")], &[]), mixed);
@@ -311,51 +282,26 @@ fn wrong_ranges_are_refused_by_name() {
     ));
     let end = "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff";
     assert_eq!(error(&[("::", end)], &[]), Error::TooLarge);
-    assert_eq!(
-        pool(&[("::1", end)], &[]).unwrap().stats().capacity,
-        u128::MAX
-    );
+    assert_eq!(pool(&[("::1", end)], &[]).unwrap().stats().capacity, u128::MAX);
 }
 
 #[test]
 fn excluded_addresses_are_no_part_of_the_pool() {
-    let exclude = [
-        ("10.0.0.0", "10.0.0.2"),
-        ("10.0.0.4", "10.0.0.4"),
-        ("10.0.0.3", "10.0.0.3"),
-    ];
-    let mut pool = pool(
-        &[("10.0.0.0", "10.0.0.7")],
-        &[&exclude[..], &[("10.0.0.6", "10.0.0.6")]].concat(),
-    )
-    .unwrap();
-    let got: Vec<_> = (0..2)
-        .map(|_| pool.allocate("x", Duration::ZERO).unwrap())
-        .collect();
+    let exclude = [("10.0.0.0", "10.0.0.2"), ("10.0.0.4", "10.0.0.4"), ("10.0.0.3", "10.0.0.3")];
+    let mut pool =
+        pool(&[("10.0.0.0", "10.0.0.7")], &[&exclude[..], &[("10.0.0.6", "10.0.0.6")]].concat())
+            .unwrap();
+    let got: Vec<_> = (0..2).map(|_| pool.allocate("x", Duration::ZERO).unwrap()).collect();
     assert_eq!(got, [ip("10.0.0.5"), ip("10.0.0.7")]);
     assert_eq!(pool.stats().capacity, 2);
     let excluded = ip("10.0.0.4");
-    assert_eq!(
-        pool.allocate_address("x", excluded, true),
-        Err(Error::Reserved(excluded))
-    );
+    assert_eq!(pool.allocate_address("x", excluded, true), Err(Error::Reserved(excluded)));
     assert_eq!(pool.reserve(excluded), Ok(false));
     let outside = ip("10.0.0.8");
-    assert_eq!(
-        pool.allocate_address("x", outside, true),
-        Err(Error::OutOfRange(outside))
-    );
+    assert_eq!(pool.allocate_address("x", outside, true), Err(Error::OutOfRange(outside)));
     assert_eq!(pool.release(outside, Duration::ZERO), None);
     let full = pool.allocate("x", Duration::ZERO).unwrap_err();
-    assert_eq!(
-        full,
-        Error::Exhausted {
-            taken: 2,
-            cooling: 0,
-            reserved: 0,
-            capacity: 2
-        }
-    );
+    assert_eq!(full, Error::Exhausted { taken: 2, cooling: 0, reserved: 0, capacity: 2 });
 }
 
 #[test]
@@ -377,16 +323,13 @@ fn the_largest_pool_works_at_both_ends() {
         let address = IpAddr::V6((u128::MAX - n).into());
         let _ = pool.allocate_address("end", address, false);
     }
-    pool.restore("again", IpAddr::V6((u128::MAX - 64).into()))
-        .unwrap();
+    pool.restore("again", IpAddr::V6((u128::MAX - 64).into())).unwrap();
     assert_eq!(pool.allocate("x", Duration::ZERO), Ok(ip("::2")));
 }
 
 #[test]
 fn memory_goes_with_what_is_in_use() {
-    let mut pool = pool(&[("fd00::", "fd00::ffff:ffff:ffff:ffff")], &[])
-        .unwrap()
-        .with_history(100);
+    let mut pool = pool(&[("fd00::", "fd00::ffff:ffff:ffff:ffff")], &[]).unwrap().with_history(100);
     for _ in 0..100_000 {
         let address = pool.allocate("pod", Duration::ZERO).unwrap();
         pool.release(address, Duration::ZERO);
@@ -398,9 +341,8 @@ fn memory_goes_with_what_is_in_use() {
 #[test]
 fn every_address_of_a_full_pool_is_found() {
     let mut pool = pool(&[("10.0.0.0", "10.0.255.255")], &[]).unwrap();
-    let mut seen: Vec<_> = (0..65_536)
-        .map(|n| pool.allocate(&n.to_string(), Duration::ZERO).unwrap())
-        .collect();
+    let mut seen: Vec<_> =
+        (0..65_536).map(|n| pool.allocate(&n.to_string(), Duration::ZERO).unwrap()).collect();
     seen.sort_unstable();
     seen.dedup();
     assert_eq!(seen.len(), 65_536);

@@ -24,23 +24,17 @@ impl AddressPool {
 }
 
 fn address(text: &str) -> PyResult<IpAddr> {
-    text.parse()
-        .map_err(|_| InvalidAddress::new_err(text.to_owned()))
+    text.parse().map_err(|_| InvalidAddress::new_err(text.to_owned()))
 }
 
 fn seconds(name: &str, value: f64) -> PyResult<Duration> {
     Duration::try_from_secs_f64(value).map_err(|_| {
-        PyValueError::new_err(format!(
-            "{name}: {value} is not a number of seconds from 0 on"
-        ))
+        PyValueError::new_err(format!("{name}: {value} is not a number of seconds from 0 on"))
     })
 }
 
 fn interval(first: &str, last: &str) -> PyResult<Interval> {
-    Ok(Interval {
-        first: address(first)?,
-        last: address(last)?,
-    })
+    Ok(Interval { first: address(first)?, last: address(last)? })
 }
 
 /// One address, `first-last`, or a prefix.
@@ -62,25 +56,16 @@ fn prefix(base: &str, length: &str) -> Option<Interval> {
     let length: u32 = length.parse().ok()?;
     match base.parse().ok()? {
         IpAddr::V4(first) => {
-            let host = u32::MAX
-                .checked_shr(length)
-                .filter(|_| length <= 32)
-                .unwrap_or(0);
+            let host = u32::MAX.checked_shr(length).filter(|_| length <= 32).unwrap_or(0);
             let canonical = length <= 32 && first.to_bits() & host == 0;
             let last = IpAddr::V4((first.to_bits() | host).into());
-            canonical.then_some(Interval {
-                first: first.into(),
-                last,
-            })
+            canonical.then_some(Interval { first: first.into(), last })
         }
         IpAddr::V6(first) => {
             let host = u128::MAX.checked_shr(length).unwrap_or(0);
             let canonical = length <= 128 && first.to_bits() & host == 0;
             let last = IpAddr::V6((first.to_bits() | host).into());
-            canonical.then_some(Interval {
-                first: first.into(),
-                last,
-            })
+            canonical.then_some(Interval { first: first.into(), last })
         }
     }
 }
@@ -92,14 +77,9 @@ impl AddressPool {
     fn new(ranges: Vec<(String, String)>, exclude: Vec<String>, cooldown: f64) -> PyResult<Self> {
         let ranges = ranges.iter().map(|(first, last)| interval(first, last));
         let ranges = ranges.collect::<PyResult<Vec<_>>>()?;
-        let exclude = exclude
-            .iter()
-            .map(|text| excluded(text))
-            .collect::<PyResult<Vec<_>>>()?;
+        let exclude = exclude.iter().map(|text| excluded(text)).collect::<PyResult<Vec<_>>>()?;
         let pool = ipam::AddressPool::new(&ranges, &exclude, seconds("cooldown", cooldown)?)?;
-        Ok(Self {
-            pool: Mutex::new(pool),
-        })
+        Ok(Self { pool: Mutex::new(pool) })
     }
 
     #[pyo3(signature = (owner, address = None, now = 0.0, *, reserved = false))]
@@ -128,24 +108,18 @@ impl AddressPool {
 
     fn restore_cooling(&self, address: &str, released_at: f64) -> PyResult<()> {
         let released_at = seconds("released_at", released_at)?;
-        Ok(self
-            .lock()
-            .restore_cooling(self::address(address)?, released_at)?)
+        Ok(self.lock().restore_cooling(self::address(address)?, released_at)?)
     }
 
     #[pyo3(signature = (address, now = 0.0))]
     fn release(&self, address: &str, now: f64) -> PyResult<Option<String>> {
-        let owner = self
-            .lock()
-            .release(self::address(address)?, seconds("now", now)?);
+        let owner = self.lock().release(self::address(address)?, seconds("now", now)?);
         Ok(owner.map(|owner| owner.to_string()))
     }
 
     #[pyo3(signature = (owner, now = 0.0))]
     fn release_owner(&self, owner: &str, now: f64) -> PyResult<Vec<String>> {
-        Ok(texts(
-            self.lock().release_owner(owner, seconds("now", now)?),
-        ))
+        Ok(texts(self.lock().release_owner(owner, seconds("now", now)?)))
     }
 
     fn reserve(&self, address: &str) -> PyResult<bool> {
@@ -167,10 +141,7 @@ impl AddressPool {
 
     fn leases(&self) -> Vec<(String, String)> {
         let leases = self.lock().leases();
-        leases
-            .iter()
-            .map(|lease| (text(lease.address), lease.owner.to_string()))
-            .collect()
+        leases.iter().map(|lease| (text(lease.address), lease.owner.to_string())).collect()
     }
 
     fn stats<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {

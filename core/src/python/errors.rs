@@ -20,12 +20,9 @@ impl From<Error> for PyErr {
             | Error::MixedFamilies(_)
             | Error::Overlap(..)
             | Error::TooLarge => InvalidPool::new_err(error.to_string()),
-            Error::Exhausted {
-                taken,
-                cooling,
-                reserved,
-                capacity,
-            } => PoolExhausted::new_err((taken, cooling, reserved, capacity)),
+            Error::Exhausted { taken, cooling, reserved, capacity } => {
+                PoolExhausted::new_err((taken, cooling, reserved, capacity))
+            }
             Error::Taken(address, owner) => {
                 AddressTaken::new_err((address.to_string(), owner.to_string()))
             }
