@@ -9,6 +9,9 @@ from hypothesis import HealthCheck, settings
 
 pytest_plugins = ["support.left_out"]
 
+ORDER = ("unit", "kernel", "cluster", "third_party", "runtime")
+"""Folders in the order that they run in: what is quick to fail comes first."""
+
 EFFORT = int(os.environ.get("CNIDARIA_EFFORT", "1"))
 
 settings.register_profile(
@@ -26,3 +29,14 @@ settings.load_profile("cnidaria")
 def effort() -> int:
     """How many times longer than usual a thorough test may take (``CNIDARIA_EFFORT``)."""
     return EFFORT
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item], config: pytest.Config) -> None:
+    """Put the folders into ORDER; inside a folder nothing moves."""
+    root = config.rootpath / "tests"
+
+    def place(item: pytest.Item) -> int:
+        folder = item.path.relative_to(root).parts[0] if item.path.is_relative_to(root) else ""
+        return ORDER.index(folder) if folder in ORDER else len(ORDER)
+
+    items.sort(key=place)
