@@ -196,7 +196,7 @@ class PoolMachine6(PoolMachine):
 TestPool4 = PoolMachine.TestCase
 TestPool6 = PoolMachine6.TestCase
 TestPool4.settings = TestPool6.settings = settings(
-    max_examples=40, stateful_step_count=50, deadline=None
+    max_examples=settings.default.max_examples // 2, stateful_step_count=50
 )
 
 
