@@ -98,7 +98,7 @@ lint: ## Check style, types and the direction of imports
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(CARGO) fmt --all --check
-	$(CARGO) clippy --workspace --all-targets --locked --quiet -- -D warnings
+	$(CARGO) clippy --workspace --all-targets --all-features --locked --quiet -- -D warnings
 
 .PHONY: format
 format: build ## Bring the sources into shape
