@@ -1,0 +1,90 @@
+"""An attachment: one container's interface on one network, and everything that belongs to it."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any, Literal
+
+import msgspec
+
+from cnidaria.plan.lease import Lease
+from cnidaria.plan.objects import Object, from_wire, to_wire
+
+log = logging.getLogger(__name__)
+
+Key = tuple[str, str, str, str]
+"""Network, container, interface name, CNI type: what an attachment is known by."""
+
+State = Literal["attaching", "attached", "detaching"]
+
+
+class _Recorded(msgspec.Struct, frozen=True, kw_only=True):
+    """What the journal holds of an attachment, but for its objects."""
+
+    network: str
+    container: str
+    ifname: str
+    plugin: str
+    request_id: bytes = b""
+    netns_path: str = ""
+    netns_cookie: int = 0
+    host_cookie: int = 0
+    config: dict[str, Any] = {}
+    leases: tuple[Lease, ...] = ()
+    delegate: dict[str, Any] | None = None
+    result: dict[str, Any] | None = None
+    state: State = "attaching"
+    created: float = 0.0
+
+    @property
+    def key(self) -> Key:
+        """What the attachment is known by."""
+        return self.network, self.container, self.ifname, self.plugin
+
+    @property
+    def id(self) -> str:
+        """The key as one text; no part may contain a slash (CNI specification, "Parameters")."""
+        return "/".join(self.key)
+
+
+class Attachment(_Recorded, frozen=True, kw_only=True):
+    """One attachment. Immutable: a change is a new one in the store.
+
+    Attributes:
+        plugin: the CNI type that made it.
+        request_id: of the request that made it; a repetition of that request gets ``result``.
+        netns_path: where the container's namespace was found, may be gone or another one by now.
+        netns_cookie: the kernel's lasting name of that namespace (``SO_NETNS_COOKIE``); 0 if none.
+        host_cookie: likewise of the namespace on the node's side.
+        config: the configuration that ADD came with, as it came.
+        delegate: configuration of the foreign IPAM plugin that must be called for DEL.
+        objects: the plan, in the order of application.
+        foreign: objects of kinds that nobody here knows (any more), kept for who does.
+        result: what ADD answered.
+        created: ``CLOCK_BOOTTIME``, seconds.
+    """
+
+    objects: tuple[Object, ...] = ()
+    foreign: tuple[dict[str, Any], ...] = ()
+
+    def to_record(self) -> Any:
+        """For the journal."""
+        fields = {name: getattr(self, name) for name in _Recorded.__struct_fields__}
+        wire = [*map(to_wire, self.objects), *self.foreign]
+        return msgspec.to_builtins({**fields, "objects": wire}, builtin_types=(bytes,))
+
+    @classmethod
+    def from_record(cls, raw: dict[str, Any]) -> Attachment:
+        """Raises :class:`msgspec.ValidationError` where ``raw`` is no attachment."""
+        rest = {name: value for name, value in raw.items() if name != "objects"}
+        recorded = msgspec.convert(rest, _Recorded)
+        objects: list[Object] = []
+        foreign: list[dict[str, Any]] = []
+        for wire in raw["objects"]:
+            try:
+                objects.append(from_wire(wire))
+            except (ValueError, KeyError) as error:
+                log.warning("attachment %s: object left as it is: %s", recorded.id, error)
+                foreign.append(wire)
+        fields = {name: getattr(recorded, name) for name in _Recorded.__struct_fields__}
+        return cls(**fields, objects=tuple(objects), foreign=tuple(foreign))

@@ -1,0 +1,257 @@
+"""What is attached: every attachment and every lease, in memory and in the journal.
+
+The order is always intent, change, commit: :meth:`Store.begin` before the first kernel change of
+an ADD, :meth:`Store.commit` after the last; :meth:`Store.detaching` before the first change of a
+DEL, :meth:`Store.forget` after the last.  Whoever starts next finds in the journal what to finish
+or undo.  Only one process at a time may use a state directory: see :class:`StateLock`.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, Final
+
+import msgspec
+from msgspec.structs import replace
+
+from cnidaria.plan.attachment import Attachment, Key, State
+from cnidaria.plan.claims import Claims
+from cnidaria.plan.journal import Journal, StateError
+from cnidaria.plan.lease import Cooling, Lease
+from cnidaria.plan.statelock import StateLock
+
+__all__ = ["Attachment", "Cooling", "Key", "Lease", "State", "StateError", "StateLock", "Store"]
+
+log = logging.getLogger(__name__)
+
+COMPACT_AT_LEAST: Final = 256 << 10
+"""A journal shorter than this many bytes is not worth compacting."""
+
+COMPACT_FACTOR: Final = 4
+"""How many times its compacted length a journal may grow to."""
+
+
+class Store:
+    """All attachments. Thread-safe; every change is one record, written before it is believed.
+
+    Args:
+        journal: loaded here.
+        clock: seconds since boot, sleep included (``CLOCK_BOOTTIME``).
+
+    Raises:
+        StateError: the journal cannot be read.
+    """
+
+    def __init__(self, journal: Journal, clock: Callable[[], float]) -> None:
+        self._journal = journal
+        self._clock = clock
+        self._lock = threading.RLock()
+        self._by_key: dict[Key, Attachment] = {}
+        self._by_id: dict[str, Attachment] = {}
+        self._by_request: dict[bytes, Attachment] = {}
+        self._cooling: dict[tuple[str, str], Cooling] = {}
+        self._claims = Claims()
+        for record in journal.load():
+            try:
+                self._replay(record)
+            except (msgspec.MsgspecError, ValueError, KeyError, TypeError) as error:
+                log.error("%s: record left out: %s: %.200r", journal.path, error, record)
+        if journal.damage:
+            log.error("%s: %s; what follows it is lost", journal.path, journal.damage)
+        self._compact_at = max(COMPACT_AT_LEAST, COMPACT_FACTOR * journal.size)
+
+    # -- changes ---------------------------------------------------------------------------
+
+    def begin(self, attachment: Attachment) -> Attachment:
+        """Declare what is about to be attached, and take its leases.
+
+        Raises:
+            StateError: not recorded, nothing was changed.
+            ValueError: there is an attachment of this key.
+        """
+        attachment = replace(attachment, state="attaching")
+        with self._lock:
+            if attachment.key in self._by_key:
+                raise ValueError(f"attachment {attachment.id}: exists")
+            self._write({"op": "begin", "attachment": attachment.to_record()})
+            self._put(attachment)
+        return attachment
+
+    def commit(self, id: str, result: dict[str, Any] | None = None) -> Attachment:  # noqa: A002
+        """Everything is there; ``result`` replaces the one that :meth:`begin` recorded.
+
+        Raises:
+            StateError: not recorded, nothing was changed.
+            KeyError: no such attachment.
+        """
+        with self._lock:
+            old = self._by_id[id]
+            new = replace(old, state="attached", result=old.result if result is None else result)
+            self._write({"op": "commit", "id": id, "result": result})
+            self._put(new)
+        return new
+
+    def detaching(self, id: str) -> Attachment:  # noqa: A002
+        """Declare that the attachment is about to go. Its leases stay held.
+
+        Raises:
+            StateError: not recorded; in memory it is detaching nevertheless, because its kernel
+                state will go whether we can write or not.
+            KeyError: no such attachment.
+        """
+        with self._lock:
+            old = self._by_id[id]
+            if old.state == "detaching":
+                return old
+            new = replace(old, state="detaching")
+            self._put(new)
+            self._write({"op": "detaching", "id": id})
+        return new
+
+    def forget(self, id: str) -> Attachment:  # noqa: A002
+        """Nothing of it is left: drop it; its addresses cool down from now.
+
+        Raises:
+            StateError: not recorded, nothing was changed.
+            KeyError: no such attachment.
+        """
+        with self._lock:
+            attachment = self._by_id[id]
+            now = self._clock()
+            self._write({"op": "forget", "id": id, "at": now})
+            self._drop(attachment, now)
+        return attachment
+
+    def compact(self) -> None:
+        """Write the journal anew, without what is history.
+
+        Raises:
+            StateError: that cannot be done; the old one is in force.
+        """
+        with self._lock:
+            self._journal.compact(self._records())
+            self._compact_at = max(COMPACT_AT_LEAST, COMPACT_FACTOR * self._journal.size)
+
+    def close(self) -> None:
+        """Close the journal. The store can be read on."""
+        with self._lock:
+            self._journal.close()
+
+    # -- questions -------------------------------------------------------------------------
+
+    def get(self, network: str, container: str, ifname: str, plugin: str) -> Attachment | None:
+        """The attachment of this key."""
+        return self._by_key.get((network, container, ifname, plugin))
+
+    def by_id(self, id: str) -> Attachment | None:  # noqa: A002
+        """The attachment of this :attr:`Attachment.id`."""
+        return self._by_id.get(id)
+
+    def by_request(self, request_id: bytes) -> Attachment | None:
+        """The attachment that this request made: the answer to its repetition."""
+        return self._by_request.get(request_id)
+
+    def all(self) -> list[Attachment]:
+        """Every attachment, oldest first."""
+        with self._lock:
+            return list(self._by_id.values())
+
+    def find(
+        self,
+        *,
+        network: str | None = None,
+        container: str | None = None,
+        ifname: str | None = None,
+        plugin: str | None = None,
+    ) -> list[Attachment]:
+        """The attachments that agree in what is given, oldest first."""
+        wanted = (network, container, ifname, plugin)
+        return [
+            found
+            for found in self.all()
+            if all(want in (None, have) for want, have in zip(wanted, found.key, strict=True))
+        ]
+
+    def cooling(self) -> list[Cooling]:
+        """Addresses that were released and may not be used again yet, longest ago first."""
+        with self._lock:
+            now = self._clock()
+            for key, entry in list(self._cooling.items()):
+                if entry.until <= now:
+                    del self._cooling[key]
+            return sorted(self._cooling.values(), key=lambda entry: entry.released_at)
+
+    @contextmanager
+    def frozen(self) -> Iterator[Claims]:
+        """Hold off every change, and say which objects attachments claim. Keep it short."""
+        with self._lock:
+            yield self._claims
+
+    # -- inside ----------------------------------------------------------------------------
+
+    def _write(self, record: dict[str, Any]) -> None:
+        if self._journal.lost():
+            log.error("%s was removed; writing it anew", self._journal.path)
+            self.compact()
+        elif self._journal.size >= self._compact_at:
+            self._try_compact()
+        self._journal.append(record)
+
+    def _try_compact(self) -> None:
+        try:
+            self.compact()
+        except StateError as error:
+            self._compact_at *= 2
+            log.warning("journal not compacted: %s", error)
+
+    def _records(self) -> Iterator[dict[str, Any]]:
+        for entry in self.cooling():
+            yield {"op": "cooling", "entry": entry.to_record()}
+        for attachment in self._by_id.values():
+            yield {"op": "attachment", "attachment": attachment.to_record()}
+
+    def _replay(self, record: dict[str, Any]) -> None:
+        match record:
+            case {"op": "begin" | "attachment", "attachment": raw}:
+                self._put(Attachment.from_record(raw))
+            case {"op": "commit", "id": id_, "result": result} if id_ in self._by_id:
+                old = self._by_id[id_]
+                result = old.result if result is None else result
+                self._put(replace(old, state="attached", result=result))
+            case {"op": "detaching", "id": id_} if id_ in self._by_id:
+                self._put(replace(self._by_id[id_], state="detaching"))
+            case {"op": "forget", "id": id_, "at": at} if id_ in self._by_id:
+                self._drop(self._by_id[id_], at)
+            case {"op": "cooling", "entry": raw}:
+                entry = Cooling.from_record(raw)
+                self._cool(entry)
+            case _:
+                raise ValueError("fits nothing that is known")
+
+    def _put(self, attachment: Attachment) -> None:
+        old = self._by_id.get(attachment.id)
+        if old is None:
+            self._claims.add(attachment)
+        self._by_id[attachment.id] = attachment
+        self._by_key[attachment.key] = attachment
+        if attachment.request_id:
+            self._by_request[attachment.request_id] = attachment
+        for lease in attachment.leases:
+            self._cooling.pop((lease.pool, lease.address), None)
+
+    def _drop(self, attachment: Attachment, at: float) -> None:
+        del self._by_id[attachment.id]
+        del self._by_key[attachment.key]
+        self._by_request.pop(attachment.request_id, None)
+        self._claims.remove(attachment)
+        for lease in attachment.leases:
+            self._cool(Cooling(lease, at))
+
+    def _cool(self, entry: Cooling) -> None:
+        """A clock that was set back does not make an address cool for longer than it should."""
+        entry = replace(entry, released_at=min(entry.released_at, self._clock()))
+        if entry.until > self._clock():
+            self._cooling[entry.lease.pool, entry.lease.address] = entry

@@ -1,0 +1,44 @@
+"""Plans and what goes with a link of theirs."""
+
+from __future__ import annotations
+
+import pytest
+
+from cnidaria.plan.cover import covered
+from cnidaria.plan.objects import Address, Macvlan, Neighbour, Object, Route, Sysctl, Veth
+from cnidaria.plan.plan import Plan
+
+VETH = Veth("cnd1", peer="eth0", mac="02:00:00:00:00:01", peer_mac="02:00:00:00:00:02")
+
+
+def test_a_plan_keeps_its_order() -> None:
+    objects = [VETH, Address("eth0", "10.1.0.5/32", where="pod")]
+    plan = Plan(iter(objects))
+    assert list(plan) == objects
+    assert len(plan) == 2
+    assert plan.result is None
+
+
+def test_an_object_is_declared_once() -> None:
+    with pytest.raises(ValueError, match="declared twice"):
+        Plan([Route("10.0.0.0/8", dev="a"), Route("10.0.0.0/8", dev="b")])
+    Plan([Route("10.0.0.0/8", dev="a"), Route("10.0.0.0/8", dev="a", where="pod")])
+
+
+@pytest.mark.parametrize(
+    ("obj", "goes"),
+    [
+        (VETH, False),
+        (Address("eth0", "10.1.0.5/32", where="pod"), True),
+        (Address("eth0", "10.1.0.5/32"), False),
+        (Route("10.1.0.5/32", dev="cnd1"), True),
+        (Neighbour("cnd1", "10.1.0.5", VETH.mac), True),
+        (Route("10.1.0.5/32", dev="vxlan0"), False),
+        (Route("10.1.0.0/24", type="unreachable"), False),
+        (Sysctl("net.ipv6.conf.eth0.accept_ra", "0", where="pod"), True),
+        (Macvlan("eth1", master="cnd1"), False),
+    ],
+)
+def test_what_goes_with_the_veth(obj: Object, goes: bool) -> None:
+    objects = list(dict.fromkeys([VETH, obj]))
+    assert (len(objects) - 1 in covered(objects)) == goes
