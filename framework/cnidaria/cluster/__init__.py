@@ -1,0 +1,32 @@
+"""The cluster's nodes and their pod prefixes, shared by the agents through a store.
+
+The built-in store is a SQLite file (:mod:`cnidaria.cluster.sqlite`); others come by the hook
+``cnidaria_stores``.  Nothing here touches the kernel.
+"""
+
+from cnidaria.cluster.config import ClusterConfig
+from cnidaria.cluster.model import (
+    BlocksExhausted,
+    ClusterView,
+    NodeConflict,
+    NodeNameTaken,
+    NodeNetwork,
+    NodeRecord,
+    StoreError,
+)
+from cnidaria.cluster.store import ClusterStore, StoreOpener, builtin_stores, open_store
+
+__all__ = [
+    "BlocksExhausted",
+    "ClusterConfig",
+    "ClusterStore",
+    "ClusterView",
+    "NodeConflict",
+    "NodeNameTaken",
+    "NodeNetwork",
+    "NodeRecord",
+    "StoreError",
+    "StoreOpener",
+    "builtin_stores",
+    "open_store",
+]

@@ -1,0 +1,113 @@
+"""What a cluster store does, and how one is opened by its URL."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Mapping
+from typing import Protocol
+
+from cnidaria.cluster.model import EXPIRY, ClusterView, NodeNetwork, StoreError
+
+
+class ClusterStore(Protocol):
+    """One agent's handle of the cluster's shared state; safe to use from several threads.
+
+    All methods but :meth:`watch` block, shortly, and raise :class:`StoreError` if the store
+    cannot be read or written.
+    """
+
+    def join(self, name: str, addresses: Mapping[int, str], expiry: float = EXPIRY) -> None:
+        """Enter this node, and give signs of life from now on.
+
+        What an earlier, crashed agent of this node published stays until it is published anew,
+        one ``expiry`` long at most. Joining again changes addresses and expiry.
+
+        Args:
+            addresses: by family (4, 6), what the other nodes reach this one by.
+            expiry: seconds without a sign of life after which the others take this node as gone.
+
+        Raises:
+            NodeNameTaken: a living agent elsewhere has this name.
+            ValueError: an argument that cannot be, naming it.
+        """
+
+    def publish(self, network: str, own: NodeNetwork) -> None:
+        """Tell the other nodes about this one in ``network``; replaces what was said before.
+
+        Raises:
+            NodeConflict: another node has an overlapping prefix or the same address.
+            NodeNameTaken: an agent elsewhere has taken this node's name over.
+        """
+
+    def withdraw(self, network: str) -> None:
+        """This node is no part of ``network`` any more; its claimed blocks stay its own."""
+
+    def leave(self) -> None:
+        """Take this node out at once. Blocks it claimed stay its own. No-op if not joined."""
+
+    def claim_block(self, network: str, pool: str, length: int, node: str | None = None) -> str:
+        """A prefix of the given length out of ``pool`` that one node alone has in ``network``.
+
+        The node that claims again, also after a restart, gets the block that it has.
+
+        Args:
+            node: whose block; it need not have joined. Default: this node, which has.
+
+        Raises:
+            BlocksExhausted: none is free; says how many there are and who of those has left.
+            ValueError: no such pool or length.
+        """
+
+    def release_blocks(self, network: str, node: str | None = None) -> tuple[str, ...]:
+        """Give back the blocks of ``node`` (default: this one); what was given back."""
+
+    def view(self) -> ClusterView:
+        """The living nodes, read now. A node just seen first is given the time to show life."""
+
+    def watch(self) -> AsyncIterator[ClusterView]:
+        """The view now and after each change; of quick changes only the last is shown.
+
+        Does not end while the store is unreadable: the last view stays in force, and
+        :attr:`problem` says why.
+        """
+
+    @property
+    def problem(self) -> StoreError | None:
+        """What keeps the store from being followed or this node from being seen, if anything."""
+
+    def close(self) -> None:
+        """Stop following and giving signs of life, without leaving."""
+
+
+StoreOpener = Callable[[str], ClusterStore]
+"""Opens a store of one URL scheme, given the whole URL. May create it; raises StoreError."""
+
+
+def split_url(url: str) -> tuple[str, str]:
+    """Scheme and rest of a store's URL; both empty if it has no scheme."""
+    scheme, colon, rest = url.partition(":")
+    valid = colon and scheme[:1].isalpha() and scheme.isascii()
+    return (scheme.lower(), rest) if valid and rest else ("", "")
+
+
+def builtin_stores() -> Mapping[str, StoreOpener]:
+    """The stores that need no plugin, by URL scheme."""
+    from cnidaria.cluster.sqlite import open_sqlite
+
+    return {"sqlite": open_sqlite}
+
+
+def open_store(url: str, stores: Mapping[str, StoreOpener] | None = None) -> ClusterStore:
+    """Open the store that ``url`` names.
+
+    Args:
+        stores: openers by scheme, of the loaded plugins; default: the built-in ones.
+
+    Raises:
+        StoreError: no plugin provides this scheme, or the store cannot be opened.
+    """
+    known = builtin_stores() if stores is None else stores
+    opener = known.get(split_url(url)[0])
+    if opener is None:
+        schemes = ", ".join(f"{scheme}:" for scheme in sorted(known))
+        raise StoreError(url, f"no store of this kind is installed; there are: {schemes}")
+    return opener(url)
