@@ -67,6 +67,11 @@ class Attachment(_Recorded, frozen=True, kw_only=True):
     objects: tuple[Object, ...] = ()
     foreign: tuple[dict[str, Any], ...] = ()
 
+    def is_beginning_of(self, other: Attachment) -> bool:
+        """Whether this only says beforehand that ``other`` is coming: nothing was applied yet."""
+        same = self.key == other.key and self.request_id == other.request_id
+        return same and self.state == "attaching" and not self.objects and not self.foreign
+
     def to_record(self) -> Any:
         """For the journal."""
         fields = {name: getattr(self, name) for name in _Recorded.__struct_fields__}

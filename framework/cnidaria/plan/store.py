@@ -68,13 +68,17 @@ class Store:
     def begin(self, attachment: Attachment) -> Attachment:
         """Declare what is about to be attached, and take its leases.
 
+        May be called again by the same request as long as there were no objects: what another
+        plugin has to take back is declared before that plugin is asked, the plan afterwards.
+
         Raises:
             StateError: not recorded, nothing was changed.
             ValueError: there is an attachment of this key.
         """
         attachment = replace(attachment, state="attaching")
         with self._lock:
-            if attachment.key in self._by_key:
+            old = self._by_key.get(attachment.key)
+            if old is not None and not old.is_beginning_of(attachment):
                 raise ValueError(f"attachment {attachment.id}: exists")
             self._write({"op": "begin", "attachment": attachment.to_record()})
             self._put(attachment)
@@ -233,7 +237,9 @@ class Store:
 
     def _put(self, attachment: Attachment) -> None:
         old = self._by_id.get(attachment.id)
-        if old is None:
+        if old is None or old.objects is not attachment.objects:
+            if old is not None:
+                self._claims.remove(old)
             self._claims.add(attachment)
         self._by_id[attachment.id] = attachment
         self._by_key[attachment.key] = attachment

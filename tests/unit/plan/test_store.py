@@ -93,6 +93,18 @@ def test_one_attachment_of_a_key(tmp_path: Path) -> None:
     assert len(opened(tmp_path).all()) == 1
 
 
+def test_a_beginning_may_be_followed_by_the_whole(tmp_path: Path) -> None:
+    store = opened(tmp_path)
+    store.begin(attachment(1, objects=(), leases=(), delegate={"plugin": "dhcp"}))
+    store.begin(attachment(1))
+    assert opened(tmp_path).all() == store.all() == [attachment(1)]
+    with store.frozen() as claims:
+        assert claims.count(1, attachment(1).objects[0]) == 1
+    store.forget(attachment(1).id)
+    with store.frozen() as claims:
+        assert claims.count(1, attachment(1).objects[0]) == 0
+
+
 def test_released_addresses_cool_down(tmp_path: Path) -> None:
     clock = Clock()
     store = opened(tmp_path, clock)

@@ -1,0 +1,125 @@
+"""The engine: attachments as transactions, and everything that follows from their plans.
+
+ADD is :meth:`Engine.attach`, DEL :meth:`Engine.detach`, CHECK :meth:`Engine.check`, GC
+:meth:`Engine.gc`; :meth:`Engine.recover` finishes or undoes what a process that died left, and
+:meth:`Engine.sweep` withdraws what belonged to containers that died without a DEL.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass, field
+
+from cnidaria.cni.errors import CniError
+from cnidaria.kernel.netns import NetNS
+from cnidaria.plan.attachment import Attachment
+from cnidaria.plan.failure import as_cni_error, combine
+from cnidaria.plan.namespaces import Places, Sides
+from cnidaria.plan.transactions import Transactions
+
+log = logging.getLogger(__name__)
+
+
+@dataclass
+class Recovery:
+    """What :meth:`Engine.recover` found, by :attr:`Attachment.id`.
+
+    Attributes:
+        kept: complete.
+        undone: an ADD that was cut short.
+        finished: a DEL that was cut short.
+        gone: attachments to a host namespace that is no more.
+        failed: could not be withdrawn and are still held, with the reason.
+    """
+
+    kept: list[str] = field(default_factory=list)
+    undone: list[str] = field(default_factory=list)
+    finished: list[str] = field(default_factory=list)
+    gone: list[str] = field(default_factory=list)
+    failed: dict[str, CniError] = field(default_factory=dict)
+
+
+class Engine(Transactions):
+    """Every attachment of a state directory, from ADD to what comes after a death."""
+
+    def recover(self, host: NetNS) -> Recovery:
+        """Finish or undo what a process that died left. Before anything else at start.
+
+        What cannot be removed is reported and stays held; nothing is raised for it.
+        """
+        found = Recovery()
+        for attachment in self.store.all():
+            with Places(attachment, host, None) as sides:
+                self._settle(attachment, sides, found)
+        return found
+
+    def _settle(self, attachment: Attachment, sides: Sides, found: Recovery) -> None:
+        if sides.host is None:
+            outcome = found.gone
+        elif attachment.state == "attached":
+            found.kept.append(attachment.id)
+            return
+        else:
+            outcome = found.undone if attachment.state == "attaching" else found.finished
+        errors = self._withdraw(attachment, sides)
+        if errors:
+            error = combine(as_cni_error(errors[0], attachment), errors[1:])
+            log.error("recovery of %s: %s", attachment.id, error)
+            found.failed[attachment.id] = error
+            return
+        log.info("recovery of %s: was %s, is withdrawn", attachment.id, attachment.state)
+        outcome.append(attachment.id)
+
+    def gc(
+        self, network: str, plugin: str, valid: Collection[tuple[str, str]], host: NetNS
+    ) -> list[Attachment]:
+        """Withdraw the network's attachments whose (container, ifname) is not valid any more.
+
+        Returns:
+            What was withdrawn.
+
+        Raises:
+            CniError: the first failure, after all were tried.
+        """
+        keep = set(valid)
+        stale = [
+            attachment
+            for attachment in self.store.find(network=network, plugin=plugin)
+            if (attachment.container, attachment.ifname) not in keep
+        ]
+        done, errors = self._detach_all(stale, host)
+        if errors:
+            raise combine(errors[0], errors[1:])
+        return done
+
+    def sweep(self, host: NetNS, grace: float) -> list[Attachment]:
+        """Withdraw attachments whose container's namespace is gone since ``grace`` seconds.
+
+        Returns:
+            What was withdrawn; each is logged.
+        """
+        now = self._clock()
+        gone = [one for one in self.store.all() if self._is_gone(one, host)]
+        since = {one.id: min(self._gone_since.get(one.id, now), now) for one in gone}
+        self._gone_since = since
+        due = [one for one in gone if now - since[one.id] >= grace]
+        done, errors = self._detach_all(due, host)
+        for one in done:
+            log.info("swept %s: its network namespace %s is gone", one.id, one.netns_path)
+        for error in errors:
+            log.warning("sweeping: %s", error)
+        return done
+
+    def _detach_all(
+        self, attachments: Iterable[Attachment], host: NetNS
+    ) -> tuple[list[Attachment], list[CniError]]:
+        done: list[Attachment] = []
+        errors: list[CniError] = []
+        for attachment in attachments:
+            try:
+                if self.detach(attachment.key, host):
+                    done.append(attachment)
+            except CniError as error:
+                errors.append(error)
+        return done, errors

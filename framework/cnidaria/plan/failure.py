@@ -1,0 +1,39 @@
+"""From what went wrong to the one error that a runtime sees."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Sequence
+
+from cnidaria.cni.errors import CniError, Code
+from cnidaria.kernel.errors import KernelError
+from cnidaria.plan.attachment import Attachment
+from cnidaria.plan.objects import Object
+
+
+def as_cni_error(error: Exception, attachment: Attachment) -> CniError:
+    """``error`` as the runtime sees it: the kernel's become code 104 or 106."""
+    if isinstance(error, CniError):
+        return error
+    if isinstance(error, KernelError):
+        if error.errno == errno.EEXIST and _makes(error.object, attachment.ifname):
+            return CniError(
+                Code.INTERFACE_EXISTS,
+                f"CNI_IFNAME = {attachment.ifname!r}: the container has an interface of this name",
+                str(error),
+            )
+        return CniError(Code.KERNEL_REFUSED, str(error))
+    return CniError(Code.INTERNAL, f"{type(error).__name__}: {error}")
+
+
+def combine(first: CniError, others: Sequence[Exception]) -> CniError:
+    """The first cause, with everything else that failed in the details."""
+    if not others:
+        return first
+    more = "; ".join(error.msg if isinstance(error, CniError) else str(error) for error in others)
+    details = "; ".join(text for text in (first.details, f"and then: {more}") if text)
+    return CniError(first.code, first.msg, details)
+
+
+def _makes(obj: Object | None, ifname: str) -> bool:
+    return obj is not None and ("pod", ifname) in obj.ends()

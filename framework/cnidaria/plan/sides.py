@@ -1,0 +1,130 @@
+"""Doing things to both namespaces of a plan: apply, withdraw, compare."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from itertools import groupby
+
+from cnidaria.cni.errors import CniError, Code
+from cnidaria.kernel.errors import Difference, KernelError
+from cnidaria.kernel.handle import Kernel
+from cnidaria.kernel.netns import NetNS
+from cnidaria.plan.coalesce import Coalescer
+from cnidaria.plan.cover import covered
+from cnidaria.plan.namespaces import Sides
+from cnidaria.plan.objects import Object
+
+KernelFor = Callable[[NetNS], AbstractContextManager[Kernel]]
+"""Gives a kernel to talk to for as long as the block lasts."""
+
+
+def runs(objects: Iterable[Object]) -> Iterator[tuple[str, list[Object]]]:
+    """Runs of consecutive objects in the same namespace: each is one batch."""
+    for where, run in groupby(objects, key=lambda obj: obj.where):
+        yield where, list(run)
+
+
+_HostLink = tuple[NetNS, str]
+
+
+class Hands:
+    """What the engine does to the kernel. Thread-safe, without memory of its own."""
+
+    def __init__(self, kernel_for: KernelFor) -> None:
+        self._kernel_for = kernel_for
+        self._deleters: dict[int, Coalescer[_HostLink, list[KernelError]]] = {}
+
+    def apply(self, objects: Sequence[Object], sides: Sides) -> None:
+        """Make ``objects`` so, in order.
+
+        Raises:
+            KernelError: the first that the kernel refuses; those before it are there.
+            CniError: a namespace is needed and gone (code 8).
+        """
+        for where, run in runs(objects):
+            namespace = sides.of(where)
+            if namespace is None:
+                raise CniError(Code.INVALID_NETNS, f"the {where}'s network namespace is gone")
+            with self._kernel_for(namespace) as kernel:
+                kernel.apply(run, host=sides.host, pod=sides.pod)
+
+    def withdraw(self, objects: Sequence[Object], sides: Sides) -> list[KernelError]:
+        """Remove ``objects`` in reverse order, and go on after errors.
+
+        What goes with a link of the plan is left to it. The links themselves come last: those of
+        the host together with the links of everybody else who is withdrawing right now.
+        """
+        by_itself = covered(objects)
+        rest = [obj for n, obj in enumerate(objects) if n not in by_itself and not obj.ends()]
+        links = [obj for obj in objects if obj.ends()]
+        errors: list[KernelError] = []
+        for where, run in reversed(list(runs(rest))):
+            errors += self._withdraw(run, sides.of(where))
+        for where, run in reversed(list(runs(links))):
+            if where == "host" and sides.host:
+                errors += self._delete(sides.host, [name for obj in run for name in obj.names()])
+            else:
+                errors += self._withdraw(run, sides.of(where))
+        return errors
+
+    def differences(self, objects: Sequence[Object], sides: Sides) -> list[Difference]:
+        """What is not as declared, in the order of the plan.
+
+        Raises:
+            KernelError: the kernel does not answer.
+        """
+        found: list[Difference] = []
+        for where in ("host", "pod"):
+            namespace = sides.of(where)
+            here = [obj for obj in objects if obj.where == where]
+            if namespace is None:
+                found += [Difference(obj) for obj in here]
+            elif here:
+                with self._kernel_for(namespace) as kernel:
+                    found += kernel.differences(here, host=sides.host, pod=sides.pod)
+        position = {id(obj): n for n, obj in enumerate(objects)}
+        return sorted(found, key=lambda one: position.get(id(one.object), 0))
+
+    def spans(self, objects: Sequence[Object], host: NetNS) -> bool:
+        """Whether a link of the plan that has an end on both sides is there, and ours.
+
+        Such a link goes with either namespace: where it is, both are.
+        """
+        names = [
+            name
+            for obj in objects
+            if len({where for where, _ in obj.ends()}) > 1
+            for name in obj.names()
+            if obj.where == "host"
+        ]
+        if not names:
+            return False
+        with self._kernel_for(host) as kernel:
+            links = [kernel.link(name) for name in names]
+        return any(link is not None and link.ours for link in links)
+
+    def _withdraw(self, objects: list[Object], namespace: NetNS | None) -> list[KernelError]:
+        if namespace is None:
+            return []
+        try:
+            with self._kernel_for(namespace) as kernel:
+                return kernel.withdraw(objects)
+        except KernelError as error:
+            return [error]
+
+    def _delete(self, host: NetNS, names: list[str]) -> list[KernelError]:
+        """Delete links of the host together with what others delete there at this moment."""
+        deleter = self._deleters.get(host.cookie)
+        if deleter is None:
+            deleter = self._deleters.setdefault(host.cookie, Coalescer(self._delete_all))
+        errors = deleter([(host, name) for name in names])
+        return [error for error in errors if error.name in names or not error.name]
+
+    def _delete_all(self, links: list[_HostLink]) -> list[KernelError]:
+        host = links[0][0]  # whoever gave it waits for us: it is open
+        try:
+            with self._kernel_for(host) as kernel:
+                return kernel.delete_links([name for _, name in links])
+        except KernelError as error:
+            return [error]
