@@ -204,7 +204,7 @@ def test_links_say_what_they_make_and_others_what_they_are_on():
 
 
 def test_an_unknown_kind_or_field_is_refused():
-    with pytest.raises(ValueError, match=r"kind = 'wormhole': must be one of address, bridge"):
+    with pytest.raises(ValueError, match=r"kind = 'wormhole': must be one of address, any_link"):
         from_wire({"kind": "wormhole"})
     with pytest.raises(ValueError, match=r"route: .*unknown field `distance`"):
         from_wire({"kind": "route", "dst": "10.0.0.0/8", "dev": "e", "distance": 3})

@@ -21,6 +21,7 @@ from cnidaria.kernel.objects.addressing import (
 from cnidaria.kernel.objects.base import End, Object, Where, from_wire, register, to_wire
 from cnidaria.kernel.objects.links import (
     MARK,
+    AnyLink,
     Bridge,
     BridgePort,
     Link,
@@ -45,6 +46,7 @@ __all__ = [
     "PROTOCOL",
     "TABLES",
     "Address",
+    "AnyLink",
     "Bridge",
     "BridgePort",
     "Encap",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import msgspec
 
@@ -94,7 +94,7 @@ class Route(Object, frozen=True):
 
     Attributes:
         dst: prefix; the default route is ``0.0.0.0/0`` or ``::/0``.
-        via: next hop, of the same family.
+        via: next hop, of the same family. Without ``dev`` the kernel finds the link.
         src: preferred source address.
         onlink: the next hop is on ``dev`` whatever the addresses there say.
         scope: ``None`` becomes what ``ip route`` takes: link without a next hop, else global.
@@ -116,6 +116,8 @@ class Route(Object, frozen=True):
     advmss: int | None = None
     encap: Encap | None = None
     type: RouteType = "unicast"
+
+    LOOSE: ClassVar[frozenset[str]] = frozenset({"dev"})
 
     def __post_init__(self) -> None:
         self._canonical("dst", text.prefix)

@@ -43,6 +43,9 @@ class Object(
     #: Fields where ``None`` means "whatever the kernel chose".
     LOOSE: ClassVar[frozenset[str]] = frozenset()
 
+    #: Of a kind that is not built in: its :class:`cnidaria.kernel.driver.Driver`.
+    DRIVER: ClassVar[Any] = None
+
     @property
     def kind(self) -> str:
         """Its name in the wire form, as ``route`` or ``nft_set``."""

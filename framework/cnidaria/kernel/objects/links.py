@@ -24,7 +24,11 @@ def _mtu(where: str, value: int) -> int:
     return text.in_range(where, value, *_MTU)
 
 
-class Link(Object, frozen=True):
+class _Marked(Object, frozen=True, kw_only=True):
+    alias: str = MARK
+
+
+class Link(_Marked, frozen=True):
     """What makes a link. It is set up (``IFF_UP``) and deleted with everything on it.
 
     Attributes:
@@ -68,7 +72,6 @@ class Veth(Link, frozen=True):
     peer_mac: str
     mtu: int = 1500
     peer_where: Where = "pod"
-    alias: str = MARK
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -95,7 +98,6 @@ class Bridge(Link, frozen=True):
 
     mtu: int = 1500
     mac: str | None = None
-    alias: str = MARK
 
     LOOSE: ClassVar[frozenset[str]] = frozenset({"mac"})
 
@@ -116,7 +118,6 @@ class Macvlan(Link, frozen=True, kw_only=True):
     mode: Literal["private", "vepa", "bridge", "passthru"] = "bridge"
     mac: str | None = None
     mtu: int | None = None
-    alias: str = MARK
     where: Where = "pod"
 
     LOOSE: ClassVar[frozenset[str]] = frozenset({"mac", "mtu"})
@@ -151,7 +152,6 @@ class Vxlan(Link, frozen=True):
     learning: bool = False
     external: bool = False
     gpe: bool = False
-    alias: str = MARK
 
     LOOSE: ClassVar[frozenset[str]] = frozenset({"mac"})
 
@@ -169,6 +169,14 @@ class Vxlan(Link, frozen=True):
 
     def __str__(self) -> str:
         return f"vxlan {self.name}"
+
+
+@register
+class AnyLink(Link, frozen=True):
+    """A link of ours of whatever kind, as it is found: to be compared by key and removed."""
+
+    def __str__(self) -> str:
+        return f"interface {self.name}"
 
 
 class _OnLink(Object, frozen=True):
