@@ -123,9 +123,14 @@ class Delegation(msgspec.Struct, frozen=True, kw_only=True):
         """Give the addresses back. Raises as :meth:`add`."""
         self._call("DEL", host, timeout)
 
-    def check(self, host: NetNS, timeout: float = TIMEOUT) -> None:
-        """See whether the addresses are still held. Raises as :meth:`add`."""
-        self._call("CHECK", host, timeout)
+    def check(self, host: NetNS, conf: NetConf | None = None, timeout: float = TIMEOUT) -> None:
+        """See whether the addresses are still held. Raises as :meth:`add`.
+
+        Args:
+            conf: what CHECK came with: plugins such as static need its ``prevResult``.
+        """
+        asked = self if conf is None else msgspec.structs.replace(self, config=dict(conf.raw))
+        asked._call("CHECK", host, timeout)
 
     def status(self, host: NetNS, timeout: float = TIMEOUT) -> None:
         """See whether there would be addresses. A plugin that has no STATUS passes.

@@ -52,7 +52,8 @@ class IpamPlugin:
             old = self._engine.store.get(*key)
             if old and old.state == "attached" and request_id and old.request_id == request_id:
                 return Result.parse(old.result or {}, conf.cni_version)
-            if old and old.state != "attached":
+            self._engine.refuse_second(key)
+            if old:  # what a DEL could not finish, or a container that died without one, left
                 self._engine.detach(key, host, pod)
             owner = Owner.of(invocation)
             given = self._pools.lease(conf.name, config, owner, wishes)
