@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any, Final
 
 import msgspec
@@ -49,14 +50,22 @@ def decode_object(data: bytes, what: str, max_bytes: int = MAX_BYTES) -> dict[st
     return value
 
 
+@lru_cache(maxsize=1024)
 def fold(key: str) -> str:
     """The form in which keys are compared: two keys are the same to Go if these are equal."""
     return key.lower().replace("\u017f", "s")
 
 
 def folded(raw: Mapping[str, Any]) -> dict[str, Any]:
-    """``raw`` with folded keys; of keys that differ in letter case only, the last one wins."""
-    return {fold(key): value for key, value in raw.items()}
+    """``raw`` with folded keys; of keys that differ in letter case only, the last one wins.
+
+    A ``null`` never wins over a value: Go leaves alone what it has read before.
+    """
+    found: dict[str, Any] = {}
+    for key, value in raw.items():
+        name = fold(key)
+        found[name] = found.get(name) if value is None else value
+    return found
 
 
 def kind(value: object) -> str:

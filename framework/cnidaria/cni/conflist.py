@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from cnidaria.cni.codec import MAX_BYTES, decode_object, fold, kind, show
+from cnidaria.cni.codec import MAX_BYTES, decode_object, fold, folded, kind, show
 from cnidaria.cni.errors import CniError, Code
 from cnidaria.cni.netconf import NetConf, network_name, plugin_type
 from cnidaria.cni.versions import CURRENT, OLDEST, parse
@@ -89,7 +89,7 @@ def plugin_config(conflist: ConfList, index: int) -> NetConf:
 
 def _upconverted(raw: Mapping[str, Any]) -> dict[str, Any]:
     """A network with one plugin of a plugin's own configuration."""
-    found = {fold(key): value for key, value in raw.items()}
+    found = folded(raw)
     top = {"name": found.get("name"), "cniVersion": found.get("cniversion"), "plugins": [raw]}
     return {key: value for key, value in top.items() if value is not None}
 
@@ -105,8 +105,7 @@ def _plugins(raw: object) -> tuple[Mapping[str, Any], ...]:
 def _plugin(raw: object, path: str) -> Mapping[str, Any]:
     if not isinstance(raw, dict):
         raise _invalid(f"{path} = {show(raw)}: must be an object, not {kind(raw)}")
-    types = [value for key, value in raw.items() if fold(key) == "type"]
-    plugin_type(types[-1] if types else None, f"{path}.type")
+    plugin_type(folded(raw).get("type"), f"{path}.type")
     return raw
 
 

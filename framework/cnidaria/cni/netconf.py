@@ -7,7 +7,7 @@ from typing import Any, Final, TypeVar
 
 import msgspec
 
-from cnidaria.cni.codec import MAX_BYTES, decode_object, fold, kind, show
+from cnidaria.cni.codec import MAX_BYTES, decode_object, fold, folded, kind, show
 from cnidaria.cni.env import IDENTIFIER, Invocation
 from cnidaria.cni.errors import CniError, Code
 from cnidaria.cni.records import Dns, Malformed, Reader, read_dns
@@ -127,7 +127,7 @@ class _Parser:
         self.raw = raw
         self.tolerate = tolerate
         self.tolerated: list[CniError] = []
-        self.values = {fold(key): value for key, value in raw.items()}
+        self.values = folded(raw)
 
     def fields(self) -> dict[str, Any]:
         version = _version(self.values.get("cniversion"))
@@ -141,7 +141,9 @@ class _Parser:
             "ipam": self.attempt("ipam", _mapping, _NOTHING),
             "runtime": RuntimeConfig(self.attempt("runtimeConfig", _mapping, _NOTHING)),
             "args": args,
-            "args_cni": ArgsCni(self.attempt("args.cni", _mapping, _NOTHING, _get(args, "cni"))),
+            "args_cni": ArgsCni(
+                self.attempt("args.cni", _mapping, _NOTHING, folded(args).get("cni"))
+            ),
             "capabilities": self.attempt("capabilities", _capabilities, _NOTHING),
             "valid_attachments": _valid_attachments(self.values),
             "own": {key: value for key, value in self.raw.items() if not is_well_known(key)},
@@ -266,10 +268,6 @@ def _boolean(raw: Any, path: str) -> bool:
     if not isinstance(raw, bool):
         raise Malformed(path, raw, "must be true or false")
     return raw
-
-
-def _get(raw: Mapping[str, Any], key: str) -> Any:
-    return {fold(name): value for name, value in raw.items()}.get(key)
 
 
 def _invalid(msg: str) -> CniError:

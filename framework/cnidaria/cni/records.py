@@ -8,7 +8,7 @@ from typing import Any, Final, TypeVar
 import msgspec
 
 from cnidaria.cni.address import canonical_cidr, canonical_ip
-from cnidaria.cni.codec import fold, kind, show
+from cnidaria.cni.codec import fold, folded, kind, show
 
 _INT_LIMIT: Final = 1 << 63
 
@@ -102,7 +102,7 @@ class Malformed(ValueError):
 
 
 class Reader:
-    """Takes the known keys out of one JSON object; what is left over is :attr:`extra`.
+    """Takes the known keys out of one JSON object; what is left over is ``extra``.
 
     As in Go, keys match in any letter case, the last one wins, and ``null`` is as good as absent.
     """
@@ -111,17 +111,22 @@ class Reader:
         if not isinstance(raw, Mapping):
             raise Malformed(path, raw, f"must be an object, not {kind(raw)}")
         self.path = path
-        self.extra: dict[str, Any] = dict(raw)
-        self._names: dict[str, list[str]] = {}
-        for name in raw:
-            self._names.setdefault(fold(name), []).append(name)
+        self._raw = raw
+        self._values = folded(raw)
+        self._taken: set[str] = set()
 
     def take(self, key: str) -> Any:
         """The value of ``key``, ``None`` if there is none."""
-        value = None
-        for name in self._names.get(fold(key), ()):
-            value = self.extra.pop(name)
-        return value
+        name = fold(key)
+        self._taken.add(name)
+        return self._values.get(name)
+
+    @property
+    def extra(self) -> dict[str, Any]:
+        """What was not taken, in its own spelling."""
+        if self._values.keys() <= self._taken:
+            return {}
+        return {key: value for key, value in self._raw.items() if fold(key) not in self._taken}
 
     def text(self, key: str) -> str:
         """A string, ``""`` if there is none."""

@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from cnidaria.cni import shapes
-from cnidaria.cni.codec import decode_object, fold
+from cnidaria.cni.codec import decode_object, fold, folded
 from cnidaria.cni.errors import CniError, Code
 from cnidaria.cni.records import Dns, Interface, Ip, Malformed, Route
 from cnidaria.cni.versions import CURRENT, SUPPORTED
@@ -61,8 +61,7 @@ class Result(msgspec.Struct, frozen=True):
         """
         data = decode_object(raw, what) if isinstance(raw, bytes) else raw
         try:
-            own = [value for key, value in data.items() if fold(key) == "cniversion"]
-            found = (own[-1] if own else None) or version
+            found = folded(data).get(fold("cniVersion")) or version
             if found not in SUPPORTED:
                 allowed = ", ".join(SUPPORTED)
                 raise Malformed(f"{what}.cniVersion", found, f"must be one of {allowed}")
