@@ -12,9 +12,9 @@ from typing import Any
 import msgspec
 
 from cnidaria.cni import shapes
-from cnidaria.cni.codec import decode_object, fold, folded
+from cnidaria.cni.codec import decode_object
 from cnidaria.cni.errors import CniError, Code
-from cnidaria.cni.records import Dns, Interface, Ip, Malformed, Route
+from cnidaria.cni.records import Dns, Interface, Ip, Malformed, Reader, Route
 from cnidaria.cni.versions import CURRENT, SUPPORTED
 
 __all__ = ["Dns", "Interface", "Ip", "Result", "Route"]
@@ -61,7 +61,7 @@ class Result(msgspec.Struct, frozen=True):
         """
         data = decode_object(raw, what) if isinstance(raw, bytes) else raw
         try:
-            found = folded(data).get(fold("cniVersion")) or version
+            found = Reader(data, what).take("cniVersion") or version
             if found not in SUPPORTED:
                 allowed = ", ".join(SUPPORTED)
                 raise Malformed(f"{what}.cniVersion", found, f"must be one of {allowed}")
