@@ -18,8 +18,8 @@ from cnidaria.kernel.session import Session
 
 __all__ = ["Difference", "Kernel", "KernelError", "LinkInfo"]
 
-OUTSIDE = {4: "192.0.2.1", 6: "2001:db8::1"}
-"""Nobody's addresses (RFC 5737, RFC 3849): where they are routed to, everything else is."""
+OUTSIDE = {4: "192.88.99.1", 6: "100::1"}
+"""Nobody's addresses (RFC 7526, RFC 6666): where they are routed to, everything else is."""
 
 _MANY = 16
 """From here on everything of a kind is read at once, not one by one."""

@@ -1,1 +1,1 @@
-"""What helps to test a network mode: imported by nothing that runs on a node."""
+"""For tests of network modes: a small CNI runtime, namespaces, the conformance kit."""

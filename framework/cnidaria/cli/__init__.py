@@ -1,0 +1,72 @@
+"""The command ``cnidaria``: one module for each of its commands."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from importlib import import_module, metadata
+
+COMMANDS = {
+    "agent": "run the node agent in the foreground",
+    "install": "put the CNI executables into the runtime's directory",
+    "uninstall": "take them away again, and everything we put into the kernel",
+    "init": "write a conflist to start from",
+    "status": "what this node's networks do, and what is wrong",
+    "pods": "the attachments of this node",
+    "modes": "the installed network modes and their keys",
+}
+
+EXAMPLES = """\
+examples:
+  cnidaria install                      # executables into /opt/cni/bin
+  cnidaria init flat --subnet 10.1.0.0/24 > /etc/cni/net.d/10-pods.conflist
+  cnidaria agent                        # warm and fast; without it every call runs one-shot
+  cnidaria status --json
+"""
+
+
+def parser() -> argparse.ArgumentParser:
+    """The parser of the whole command line."""
+    root = argparse.ArgumentParser(
+        prog="cnidaria",
+        description="Pod networks that you extend in Python.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    root.add_argument("--version", action="version", version=metadata.version("cnidaria"))
+    commands = root.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    for name, summary in COMMANDS.items():
+        command = commands.add_parser(
+            name,
+            help=summary,
+            description=summary[0].upper() + summary[1:] + ".",
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        module = import_module(f"cnidaria.cli.{name}")
+        module.arguments(command)
+        command.set_defaults(run=module.run)
+    return root
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; 0 if it did what it was asked, 1 if not, 2 if the asking was wrong."""
+    arguments = parser().parse_args(argv)
+    try:
+        return int(arguments.run(arguments))
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:
+        return 0
+    except expected_errors() as error:
+        print(f"cnidaria {arguments.command}: {error}", file=sys.stderr)
+        return 1
+
+
+def expected_errors() -> tuple[type[Exception], ...]:
+    """What is reported in a line; anything else is a fault of ours and shows its traceback."""
+    from cnidaria.cni.errors import CniError
+    from cnidaria.node.install import InstallError
+    from cnidaria.plugins import PluginError
+
+    return (OSError, CniError, InstallError, PluginError)

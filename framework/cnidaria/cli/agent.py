@@ -1,0 +1,40 @@
+"""``cnidaria agent``: the node agent, in the foreground."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import logging
+
+from cnidaria.cli.options import add_paths, settings
+
+EXAMPLE = """\
+examples:
+  cnidaria agent
+  cnidaria agent --conf-dir /etc/cni/net.d --log-level debug
+
+signals: TERM and INT finish the calls under way and end; HUP reads the conflists again.
+When the agent stops, pods keep their network and calls run one-shot.
+"""
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    parser.epilog = EXAMPLE
+    add_paths(parser, conf_dir=True)
+    parser.add_argument(
+        "--log-level",
+        choices=("debug", "info", "warning", "error"),
+        default="info",
+        help="default: %(default)s",
+    )
+
+
+def run(options: argparse.Namespace) -> int:
+    from cnidaria.node.agent import Agent
+    from cnidaria.plugins import load
+
+    logging.basicConfig(
+        level=options.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s"
+    )
+    asyncio.run(Agent(settings(options), load()).run())
+    return 0

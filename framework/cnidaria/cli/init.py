@@ -1,0 +1,75 @@
+"""``cnidaria init``: a conflist to start from, on stdout."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from ipaddress import ip_network
+from typing import Any
+
+from cnidaria.cni.errors import CniError, Code
+from cnidaria.cni.versions import CURRENT
+from cnidaria.ipam import IPAM_TYPE
+from cnidaria.plugins import entry_points
+
+EXAMPLE = """\
+examples:
+  cnidaria init flat --subnet 10.1.0.0/24 --subnet fd00:1::/64
+  cnidaria init overlay --subnet 10.1.1.0/24 --store sqlite:/var/lib/cnidaria/cluster.db
+  cnidaria init flat --subnet 10.1.0.0/24 > /etc/cni/net.d/10-pods.conflist
+
+The runtime and the agent read the same file: there is no other configuration.
+"""
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    parser.epilog = EXAMPLE
+    parser.add_argument("mode", help="flat, overlay, or any installed CNI type")
+    parser.add_argument(
+        "--subnet", action="append", required=True, help="of this node's pods; one per family"
+    )
+    parser.add_argument("--name", default="pods", help="the network; default: %(default)s")
+    parser.add_argument("--store", metavar="URL", help="the cluster store that all nodes name")
+    parser.add_argument("--node", metavar="NAME", help="this node; default: the host name")
+    parser.add_argument("--masquerade", action="store_true", help="hide pods behind the node")
+    parser.add_argument("--portmap", action="store_true", help="chain the reference portmap plugin")
+
+
+def run(options: argparse.Namespace) -> int:
+    print(json.dumps(conflist(options), indent=2))
+    return 0
+
+
+def conflist(options: argparse.Namespace) -> dict[str, Any]:
+    """What the options ask for.
+
+    Raises:
+        CniError: no such mode, or a subnet that is none.
+    """
+    known = entry_points()
+    mode = options.mode if options.mode in known else f"cnidaria-{options.mode}"
+    if mode not in known:
+        there = ", ".join(sorted(known))
+        raise CniError(
+            Code.INVALID_CONFIG, f"no mode {options.mode!r} is installed; there are: {there}"
+        )
+    plugin: dict[str, Any] = {"type": mode}
+    if options.masquerade:
+        plugin["masquerade"] = True
+    if options.store:
+        cluster = {"store": options.store, **({"node": options.node} if options.node else {})}
+        plugin["cluster"] = cluster
+    ranges = [[{"subnet": subnet(text)}] for text in options.subnet]
+    plugin["ipam"] = {"type": IPAM_TYPE, "ranges": ranges}
+    chain = [plugin]
+    if options.portmap:
+        chain.append({"type": "portmap", "capabilities": {"portMappings": True}})
+    return {"cniVersion": CURRENT, "name": options.name, "plugins": chain}
+
+
+def subnet(text: str) -> str:
+    """A subnet in canonical form."""
+    try:
+        return str(ip_network(text))
+    except ValueError as error:
+        raise CniError(Code.INVALID_CONFIG, f"--subnet {text}: {error}") from None

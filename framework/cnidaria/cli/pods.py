@@ -1,0 +1,56 @@
+"""``cnidaria pods``: the attachments of this node."""
+
+from __future__ import annotations
+
+import argparse
+import json
+
+from cnidaria.cli.options import add_paths, settings
+from cnidaria.node import report
+from cnidaria.node.state import boottime
+from cnidaria.plan.attachment import Attachment
+
+HEADINGS = ("NETWORK", "CONTAINER", "INTERFACE", "ADDRESSES", "AGE", "STATE")
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    parser.epilog = "examples:\n  cnidaria pods\n  cnidaria pods --json\n"
+    parser.add_argument("--json", action="store_true", help="for programs, with every object")
+    add_paths(parser)
+
+
+def run(options: argparse.Namespace) -> int:
+    now = boottime()
+    found = report.attachments(settings(options), now)
+    if options.json:
+        records = [{**one.to_record(), "request_id": one.request_id.hex()} for one in found]
+        print(json.dumps(records, indent=2))
+        return 0
+    rows = [HEADINGS, *(row(one, now) for one in found)]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for cells in rows:
+        print(
+            "  ".join(cell.ljust(width) for cell, width in zip(cells, widths, strict=True)).rstrip()
+        )
+    return 0
+
+
+def row(one: Attachment, now: float) -> tuple[str, ...]:
+    """One attachment as a line of the table."""
+    addresses = ",".join(lease.address for lease in one.leases) or "-"
+    return (
+        one.network,
+        one.container[:16],
+        one.ifname,
+        addresses,
+        age(now - one.created),
+        one.state,
+    )
+
+
+def age(seconds: float) -> str:
+    """A duration in the largest unit that it has two of, as ``5m`` or ``3d``."""
+    for unit, size in (("d", 86400), ("h", 3600), ("m", 60)):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.0f}{unit}"
+    return f"{max(seconds, 0):.0f}s"

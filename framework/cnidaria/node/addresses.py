@@ -1,0 +1,196 @@
+"""Where an attachment's addresses come from: our pools, or another IPAM plugin."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from ipaddress import ip_network
+from typing import Any
+
+from cnidaria.api import Request
+from cnidaria.cluster import ClusterConfig, StoreError
+from cnidaria.cni.config import NetConf
+from cnidaria.cni.env import Invocation
+from cnidaria.cni.errors import CniError, Code
+from cnidaria.ipam import (
+    IPAM_TYPE,
+    Claim,
+    IpamConfig,
+    LeaseSet,
+    Owner,
+    Pools,
+    ipam_type,
+    prefixes,
+    prefixes_of_foreign,
+    requested,
+)
+from cnidaria.ipam.delegate import Delegation
+from cnidaria.kernel.netns import NetNS
+from cnidaria.node.membership import Membership
+from cnidaria.plan.attachment import Attachment
+from cnidaria.plan.lease import Lease
+from cnidaria.plan.namespaces import search
+from cnidaria.plan.store import Store
+
+log = logging.getLogger(__name__)
+
+
+class Addresses:
+    """Lends addresses for attachments, whoever hands them out. Thread-safe."""
+
+    def __init__(self, store: Store, pools: Pools, membership: Membership) -> None:
+        self._store = store
+        self._pools = pools
+        self._membership = membership
+
+    def lend(
+        self,
+        conf: NetConf,
+        invocation: Invocation,
+        host: NetNS,
+        cluster: ClusterConfig | None,
+    ) -> Lending:
+        """What one ADD takes its addresses by."""
+        claim = self.claim(conf, cluster)
+        return Lending(self._store, self._pools, conf, invocation, host, claim)
+
+    def claim(self, conf: NetConf, cluster: ClusterConfig | None) -> Claim:
+        """Claims this node's block of a cluster's prefix in the cluster store."""
+
+        def claim(pool: str, length: int) -> str:
+            if cluster is None:
+                raise CniError(
+                    Code.INVALID_CONFIG,
+                    f'{conf.type}: missing key "cluster": the store that blocks are claimed in',
+                )
+            try:
+                store = self._membership.store(cluster)
+                return store.claim_block(conf.name, pool, length, cluster.node_name)
+            except StoreError as error:
+                raise CniError(Code.TRY_AGAIN_LATER, str(error)) from error
+
+        return claim
+
+    def prefixes(self, conf: NetConf, cluster: ClusterConfig | None) -> tuple[str, ...]:
+        """The prefixes of this node's pods, canonical CIDR; none where nothing can be told."""
+        if not conf.ipam:
+            return ()
+        if ipam_type(conf.ipam) == IPAM_TYPE:
+            found = prefixes(IpamConfig.of(conf, self.claim(conf, cluster)))
+        else:
+            found = prefixes_of_foreign(conf.ipam)
+        return tuple(str(ip_network(prefix)) for prefix in found)
+
+    def releasing(self, attachment: Attachment) -> None:
+        """Have the plugin that lent the addresses take them back, before we forget whose they are.
+
+        Raises:
+            CniError: the plugin's own.
+        """
+        if attachment.delegate is None:
+            return
+        host = search(attachment.host_cookie)
+        if host is None:
+            log.warning(
+                "%s: its host namespace is gone; its addresses stay with %s",
+                attachment.id,
+                attachment.delegate.get("plugin"),
+            )
+            return
+        with host:
+            Delegation.from_record(attachment.delegate).delete(host)
+
+    def released(self, attachment: Attachment) -> None:
+        """Give our own addresses back."""
+        self._pools.forget(attachment)
+
+    def release_unknown(self, conf: NetConf, invocation: Invocation, host: NetNS) -> None:
+        """DEL of an attachment that we do not know: another IPAM plugin may know more.
+
+        Raises:
+            CniError: the plugin's own.
+        """
+        if conf.ipam and ipam_type(conf.ipam) != IPAM_TYPE:
+            Delegation.of(conf, invocation).delete(host)
+
+    def check(self, attachment: Attachment, host: NetNS) -> None:
+        """CHECK of what another plugin lent. Raises :class:`CniError`: the plugin's own."""
+        if attachment.delegate is not None:
+            Delegation.from_record(attachment.delegate).check(host)
+
+    def status(self, conf: NetConf, invocation: Invocation, host: NetNS, claim: Claim) -> None:
+        """STATUS: there are addresses to lend. Raises :class:`CniError` where not."""
+        if not conf.ipam:
+            return
+        if ipam_type(conf.ipam) == IPAM_TYPE:
+            self._pools.check_free(conf.name, IpamConfig.of(conf, claim))
+        else:
+            Delegation.of(conf, invocation).status(host)
+
+    def gc(self, conf: NetConf, invocation: Invocation, host: NetNS) -> None:
+        """GC of another plugin. Raises :class:`CniError`: the plugin's own."""
+        if conf.ipam and ipam_type(conf.ipam) != IPAM_TYPE:
+            Delegation.of(conf, invocation).gc(host)
+
+
+@dataclass
+class Lending:
+    """The addresses of one ADD, until an attachment holds them.
+
+    Attributes:
+        leases: taken from our pools.
+        delegate: the record of the other plugin that was asked, if one was.
+    """
+
+    store: Store
+    pools: Pools
+    conf: NetConf
+    invocation: Invocation
+    host: NetNS
+    claim: Claim
+    leases: tuple[Lease, ...] = ()
+    delegate: dict[str, Any] | None = None
+
+    def take(self, _request: Request) -> LeaseSet:
+        """Addresses by the configuration's ``ipam``.
+
+        Raises:
+            CniError: see :meth:`Pools.lease` and :meth:`Delegation.add`.
+        """
+        conf = self.conf
+        if not conf.ipam or ipam_type(conf.ipam) == IPAM_TYPE:
+            config = IpamConfig.of(conf, self.claim)
+            wishes = requested(conf, self.invocation)
+            given = self.pools.lease(conf.name, config, Owner.of(self.invocation), wishes)
+            self.leases = given.addresses
+            return given
+        return self._ask(Delegation.of(conf, self.invocation))
+
+    def give_back(self) -> None:
+        """Nothing came of it."""
+        if self.leases:
+            self.pools.release(Owner.of(self.invocation), self.leases, used=False)
+        if self.delegate is not None:
+            try:
+                Delegation.from_record(self.delegate).delete(self.host)
+            except CniError as error:
+                log.warning("giving addresses back: %s", error)
+
+    def _ask(self, delegation: Delegation) -> LeaseSet:
+        """Ask another plugin; while it works, the journal knows that it was asked."""
+        asked = self.store.begin(
+            Attachment(
+                network=self.conf.name,
+                container=self.invocation.container_id,
+                ifname=self.invocation.ifname,
+                plugin=self.conf.type,
+                host_cookie=self.host.cookie,
+                delegate=delegation.to_record(),
+            )
+        )
+        try:
+            given = delegation.add(self.host)
+        finally:
+            self.store.forget(asked.id)
+        self.delegate = delegation.to_record()
+        return given

@@ -1,0 +1,98 @@
+"""The warm process of a node: answers calls, keeps the node's state, repairs, sweeps.
+
+The conflists in the runtime's directory are its only configuration.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+import signal
+from collections.abc import Callable
+
+from cnidaria.kernel.netns import NetNS
+from cnidaria.node.keeper import Keeper
+from cnidaria.node.server import Server
+from cnidaria.node.settings import Settings
+from cnidaria.node.state import State, open_state
+from cnidaria.plugins import Registry
+
+log = logging.getLogger(__name__)
+
+LOCK_WAIT = 5.0
+"""Seconds to wait at start for a one-shot run to end."""
+SWEEP_EVERY = 10.0
+SWEEP_GRACE = 10.0
+
+
+class Agent:
+    """One agent of one node.
+
+    Args:
+        ready: called once it listens.
+    """
+
+    def __init__(
+        self, settings: Settings, registry: Registry, ready: Callable[[], None] = lambda: None
+    ) -> None:
+        self._settings = settings
+        self._registry = registry
+        self._ready = ready
+        self._stopping = asyncio.Event()
+
+    def stop(self) -> None:
+        """Finish the calls under way, then end."""
+        self._stopping.set()
+
+    async def run(self) -> None:
+        """Run until :meth:`stop`, SIGTERM or SIGINT.
+
+        Raises:
+            StateError: another agent runs, or the state cannot be used.
+            OSError: the socket cannot be made.
+        """
+        with (
+            open_state(self._settings, self._registry, LOCK_WAIT) as state,
+            NetNS.current() as host,
+        ):
+            await asyncio.to_thread(state.recover, host)
+            keeper = Keeper(self._settings, state, host)
+            await keeper.refresh()
+            server = Server(self._settings.socket, state.service(keeper.keeps).answer)
+            server.start()
+            self._handle_signals(keeper)
+            gc.collect()
+            gc.freeze()
+            log.info("listening on %s", self._settings.socket)
+            self._ready()
+            await self._work(state, host, keeper)
+            log.info("stopping")
+            await server.stop()
+            state.membership.close(leave=True)
+
+    async def _work(self, state: State, host: NetNS, keeper: Keeper) -> None:
+        """Run the agent's jobs until it is stopped; a job that fails ends the agent."""
+        jobs = [
+            asyncio.create_task(job)
+            for job in (keeper.run(), sweep(state, host), self._stopping.wait())
+        ]
+        done, rest = await asyncio.wait(jobs, return_when=asyncio.FIRST_COMPLETED)
+        for job in rest:
+            job.cancel()
+        await asyncio.gather(*rest, return_exceptions=True)
+        for job in done:
+            job.result()
+
+    def _handle_signals(self, keeper: Keeper) -> None:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self.stop)
+        loop.add_signal_handler(signal.SIGHUP, keeper.wake)
+
+
+async def sweep(state: State, host: NetNS) -> None:
+    """Withdraw, now and then, what belonged to pods that died without a DEL."""
+    while True:
+        await asyncio.sleep(SWEEP_EVERY)
+        await asyncio.to_thread(state.engine.sweep, host, SWEEP_GRACE)

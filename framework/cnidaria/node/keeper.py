@@ -1,0 +1,195 @@
+"""Keeping the node's own state: what the networks of the conflists want there, and repair.
+
+One task of the agent.  Whatever changes (a conflist, a cluster's nodes, the uplink) wakes it; it
+opens all networks anew and has the difference applied.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Iterable
+from contextlib import suppress
+from dataclasses import asdict
+from typing import Any
+
+from cnidaria.api import NotReady
+from cnidaria.cluster import ClusterConfig, StoreError
+from cnidaria.cni.config import NetConf
+from cnidaria.cni.errors import CniError
+from cnidaria.kernel.handle import Kernel, KernelError
+from cnidaria.kernel.netns import NetNS
+from cnidaria.node import confdir, report
+from cnidaria.node.networks import NetworkId, Opened
+from cnidaria.node.settings import Settings
+from cnidaria.node.state import State
+from cnidaria.plan.reconcile import Reconciler
+
+log = logging.getLogger(__name__)
+
+LOOK_EVERY = 1.0
+"""Seconds between two looks at the conflists and the uplink."""
+COMPARE_EVERY = 60.0
+"""Seconds between two comparisons of all node state with the kernel, beside repair by events."""
+
+
+class Keeper:
+    """Keeps one host namespace as its networks want it.
+
+    Attributes:
+        problems: why a network, or a file of the directory, is not in force.
+    """
+
+    def __init__(self, settings: Settings, state: State, host: NetNS) -> None:
+        self.problems: dict[str, str] = {}
+        self._settings = settings
+        self._state = state
+        self._host = host
+        self._reconciler = Reconciler(Kernel, host, state.store.frozen)
+        self._wake = asyncio.Event()
+        self._configured: dict[NetworkId, NetConf] = {}
+        self._followed: dict[tuple[str, str], asyncio.Task[None]] = {}
+        self._compare_at = 0.0
+        self._told: dict[str, Any] = {}
+
+    def wake(self) -> None:
+        """Look now."""
+        self._wake.set()
+
+    def keeps(self, conf: NetConf, host: NetNS) -> bool:
+        """Whether this network's node state stays though it has no pods."""
+        return host.cookie == self._host.cookie and (conf.name, conf.type) in self._configured
+
+    async def run(self) -> None:
+        """Look again and again, until cancelled."""
+        try:
+            while True:
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(self._wake.wait(), LOOK_EVERY)
+                self._wake.clear()
+                await self.refresh()
+        finally:
+            for task in self._followed.values():
+                task.cancel()
+
+    async def refresh(self) -> None:
+        """Open all networks anew and make the node's state so."""
+        before = self.problems
+        opened = await asyncio.to_thread(self._look)
+        for what, why in self.problems.items():
+            if before.get(what) != why:
+                log.warning("%s: %s", what, why)
+        self._follow(opened)
+        self._report(opened)
+
+    def _report(self, opened: Iterable[Opened]) -> None:
+        """Tell ``cnidaria status`` what there is."""
+        told = {"networks": dict(map(describe, opened)), "problems": self.problems}
+        if told != self._told:
+            try:
+                report.write(self._settings, told)
+            except OSError as error:
+                log.warning("%s: %s", self._settings.state_dir, error.strerror)
+            self._told = told
+
+    def _look(self) -> list[Opened]:
+        self.problems = {}
+        self._configured = self._read()
+        confs = {**self._attached(), **self._configured}
+        opened = [one for conf in confs.values() if (one := self._open(conf))]
+        self._publish(opened)
+        self._sync(opened)
+        return opened
+
+    def _read(self) -> dict[NetworkId, NetConf]:
+        """The networks of the conflists; the first file in order wins, as in libcni."""
+        types = self._state.networks.types
+        entries, errors = confdir.read(self._settings.conf_dir, types)
+        for file, error in errors.items():
+            self._problem(file.name, str(error))
+        found: dict[NetworkId, NetConf] = {}
+        for entry in entries:
+            found.setdefault((entry.conf.name, entry.conf.type), entry.conf)
+        return found
+
+    def _attached(self) -> dict[NetworkId, NetConf]:
+        """The networks of pods that live here, in whatever file they may stand."""
+        found: dict[NetworkId, NetConf] = {}
+        for attachment in self._state.store.all():
+            place = attachment.network, attachment.plugin
+            ours = attachment.host_cookie == self._host.cookie and attachment.objects
+            if ours and place not in found:
+                with suppress(CniError):
+                    found[place] = NetConf.parse(attachment.config, "DEL")
+        return found
+
+    def _open(self, conf: NetConf) -> Opened | None:
+        try:
+            return self._state.networks.reopen(conf, self._host)
+        except (CniError, NotReady) as error:
+            self._problem(f"network {conf.name} ({conf.type})", str(error))
+            return None
+
+    def _publish(self, opened: Iterable[Opened]) -> None:
+        for one in opened:
+            if one.cluster is None:
+                continue
+            try:
+                self._state.membership.publish(
+                    one.cluster, one.net.node, one.net.name, one.net.prefixes
+                )
+            except StoreError as error:
+                self._problem(f"network {one.net.name}", str(error))
+
+    def _sync(self, opened: Iterable[Opened]) -> None:
+        """Apply what changed; now and then, or after a failure, compare everything."""
+        opened = list(opened)
+        wanted = {obj.key: obj for one in opened for obj in one.objects}
+        desired = tuple(wanted.values())
+        now = time.monotonic()
+        if desired == self._reconciler.desired and now < self._compare_at:
+            return
+        try:
+            changes = self._reconciler.sync(desired)
+        except KernelError as error:
+            self._problem("kernel", str(error))
+            return
+        for obj in changes.withdrawn:
+            log.info("withdrew %s", obj)
+        for failure in changes.errors:
+            self._problem("kernel", str(failure))
+        self._compare_at = now + (0 if changes.errors else COMPARE_EVERY)
+        if not changes.errors:
+            for one in opened:
+                self._state.networks.is_up(one, self._host)
+
+    def _problem(self, what: str, why: str) -> None:
+        self.problems[what] = why
+
+    def _follow(self, opened: Iterable[Opened]) -> None:
+        """Follow the cluster stores of all networks, and no others."""
+        clusters = {
+            (one.cluster.store, one.cluster.node_name): one.cluster for one in opened if one.cluster
+        }
+        for handle in self._followed.keys() - clusters.keys():
+            self._followed.pop(handle).cancel()
+        for handle in clusters.keys() - self._followed.keys():
+            self._followed[handle] = asyncio.create_task(self._watch(clusters[handle]))
+
+    async def _watch(self, cluster: ClusterConfig) -> None:
+        store = self._state.membership.store(cluster)
+        async for view in store.watch():
+            self._state.membership.seen(cluster, view)
+            self.wake()
+
+
+def describe(one: Opened) -> tuple[str, dict[str, Any]]:
+    """A network for people, by name."""
+    return one.net.name, {
+        "type": one.conf.type,
+        "prefixes": one.net.prefixes,
+        "mtu": one.net.node.mtu,
+        "node": one.net.node.name,
+        "peers": [asdict(peer) for peer in one.net.peers],
+    }

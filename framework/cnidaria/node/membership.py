@@ -1,0 +1,92 @@
+"""This node in its clusters: store handles, what it publishes, what it sees of the others."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Mapping
+
+from cnidaria.api import NodeInfo, Peer
+from cnidaria.cluster import (
+    ClusterConfig,
+    ClusterStore,
+    ClusterView,
+    NodeNetwork,
+    StoreError,
+    StoreOpener,
+    open_store,
+)
+
+log = logging.getLogger(__name__)
+
+Handle = tuple[str, str]
+"""A store's URL and this node's name in it."""
+
+
+class Membership:
+    """Opens each store once, whatever number of networks name it. Thread-safe."""
+
+    def __init__(self, stores: Mapping[str, StoreOpener]) -> None:
+        self._stores = stores
+        self._open: dict[Handle, ClusterStore] = {}
+        self._views: dict[Handle, ClusterView] = {}
+        self._told: dict[tuple[Handle, str], object] = {}
+        self._lock = threading.Lock()
+
+    def store(self, config: ClusterConfig) -> ClusterStore:
+        """The store of ``config``. Raises :class:`~cnidaria.cluster.StoreError`."""
+        with self._lock:
+            handle = _handle(config)
+            if handle not in self._open:
+                self._open[handle] = open_store(config.store, self._stores)
+            return self._open[handle]
+
+    def peers(self, config: ClusterConfig | None, network: str) -> tuple[Peer, ...]:
+        """The other nodes of ``network``: the last view that was followed, else read now."""
+        if config is None:
+            return ()
+        view = self._views.get(_handle(config))
+        if view is None:
+            view = self.store(config).view()
+        return tuple(
+            Peer(node.name, node.addresses, own.prefixes)
+            for node, own in view.peers(network, config.node_name)
+        )
+
+    def seen(self, config: ClusterConfig, view: ClusterView) -> None:
+        """Remember the newest view of a store that is followed."""
+        self._views[_handle(config)] = view
+
+    def publish(
+        self, config: ClusterConfig, node: NodeInfo, network: str, prefixes: tuple[str, ...]
+    ) -> None:
+        """Enter this node and its pods' prefixes, once for each change.
+
+        Raises:
+            StoreError: the store cannot be written, or refuses.
+        """
+        told = (node.addresses, config.expiry, prefixes)
+        if self._told.get((_handle(config), network)) == told:
+            return
+        store = self.store(config)
+        store.join(config.node_name, node.addresses, config.expiry)
+        store.publish(network, NodeNetwork(prefixes))
+        self._told[_handle(config), network] = told
+
+    def close(self, *, leave: bool) -> None:
+        """Close every store; with ``leave`` the others take this node's routes away at once."""
+        with self._lock:
+            for (url, _), store in self._open.items():
+                try:
+                    if leave:
+                        store.leave()
+                except StoreError as error:
+                    log.warning("leaving %s: %s", url, error)
+                store.close()
+            self._open.clear()
+            self._views.clear()
+            self._told.clear()
+
+
+def _handle(config: ClusterConfig) -> Handle:
+    return config.store, config.node_name

@@ -1,0 +1,156 @@
+"""The agent's Unix socket: frames in, frames out.
+
+Reading and writing is asyncio's; a call itself runs in a worker thread, since the kernel's answers
+are waited for there.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import socket
+import struct
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from cnidaria.node.frame import LENGTH, Call, FrameError, Reply, body_length, parse_call
+
+log = logging.getLogger(__name__)
+
+WORKERS = 32
+READ_DEADLINE = 10.0
+BACKLOG = 512
+MAX_FDS = 4
+_UCRED = struct.Struct("3i")
+
+
+class Server:
+    """Listens on ``path`` (mode 0600) and has ``answer`` answer each call.
+
+    Raises (from :meth:`start`):
+        OSError: the path cannot be bound.
+    """
+
+    def __init__(self, path: Path, answer: Callable[[Call], Reply]) -> None:
+        self._path = path
+        self._answer = answer
+        self._pool = ThreadPoolExecutor(WORKERS, thread_name_prefix="call")
+        self._calls: set[asyncio.Task[None]] = set()
+        self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+
+    def start(self) -> None:
+        """Bind and listen; a stale socket of a dead agent is replaced (the state lock is held)."""
+        self._path.unlink(missing_ok=True)
+        mask = os.umask(0o177)
+        try:
+            self._listener.bind(os.fspath(self._path))
+        finally:
+            os.umask(mask)
+        self._listener.listen(BACKLOG)
+        asyncio.get_running_loop().add_reader(self._listener, self._accept)
+
+    async def stop(self) -> None:
+        """Take no more calls, finish those under way, remove the socket."""
+        asyncio.get_running_loop().remove_reader(self._listener)
+        self._path.unlink(missing_ok=True)
+        self._listener.close()
+        if self._calls:
+            await asyncio.wait(self._calls)
+        self._pool.shutdown()
+
+    def _accept(self) -> None:
+        for _ in range(BACKLOG):
+            try:
+                connection, _ = self._listener.accept()
+            except (BlockingIOError, ConnectionAbortedError):
+                return
+            except OSError as error:
+                log.error("cannot accept a call: %s", error)
+                return
+            connection.setblocking(False)
+            task = asyncio.get_running_loop().create_task(self._serve(connection))
+            self._calls.add(task)
+            task.add_done_callback(self._calls.discard)
+
+    async def _serve(self, connection: socket.socket) -> None:
+        loop = asyncio.get_running_loop()
+        with connection:
+            try:
+                check_peer(connection)
+                call = await asyncio.wait_for(receive(connection), READ_DEADLINE)
+                if call is None:
+                    return
+            except (FrameError, OSError, TimeoutError) as error:
+                log.warning("refused a call: %s", error or type(error).__name__)
+                return
+            try:
+                reply = await loop.run_in_executor(self._pool, self._answer, call)
+                await asyncio.wait_for(loop.sock_sendall(connection, reply.pack()), READ_DEADLINE)
+            except (OSError, TimeoutError) as error:
+                log.warning("the caller of %s went away: %s", call.name, error)
+            finally:
+                call.close()
+
+
+def check_peer(connection: socket.socket) -> None:
+    """Let root and the agent's own user in.
+
+    Raises:
+        FrameError: the peer is somebody else.
+    """
+    size = _UCRED.size
+    pid, uid, _ = _UCRED.unpack(connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, size))
+    if uid not in (0, os.geteuid()):
+        raise FrameError(f"process {pid} of uid {uid} is neither root nor uid {os.geteuid()}")
+
+
+async def receive(connection: socket.socket) -> Call | None:
+    """Read one request and the descriptors that came with its first bytes.
+
+    ``None`` for somebody who only wanted to know whether an agent listens.
+
+    Raises:
+        FrameError: it is not a request, or ends early; descriptors received are closed.
+    """
+    fds: list[int] = []
+    data = bytearray()
+    try:
+        if not await _fill(connection, data, LENGTH.size, fds):
+            return None
+        await _fill(connection, data, LENGTH.size + body_length(bytes(data[: LENGTH.size])), fds)
+        return parse_call(bytes(data[LENGTH.size :]), fds)
+    except BaseException:
+        for fd in fds:
+            os.close(fd)
+        raise
+
+
+async def _fill(connection: socket.socket, data: bytearray, size: int, fds: list[int]) -> bool:
+    """Read until ``data`` has ``size`` bytes; false if the other side ends before the first."""
+    while len(data) < size:
+        try:
+            chunk, new, _, _ = socket.recv_fds(
+                connection, size - len(data), MAX_FDS, socket.MSG_CMSG_CLOEXEC
+            )
+        except BlockingIOError:
+            await _readable(connection)
+            continue
+        fds += new
+        if not chunk and not data:
+            return False
+        if not chunk:
+            raise FrameError(f"the request ends after {len(data)} of {size} bytes")
+        data += chunk
+    return True
+
+
+async def _readable(connection: socket.socket) -> None:
+    loop = asyncio.get_running_loop()
+    ready = asyncio.Event()
+    loop.add_reader(connection, ready.set)
+    try:
+        await ready.wait()
+    finally:
+        loop.remove_reader(connection)

@@ -1,0 +1,51 @@
+"""Where things are on this node. Environment over defaults; the conflists say everything else."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+STATE_DIR = "/run/cnidaria"
+CONF_DIR = "/etc/cni/net.d"
+BIN_DIR = "/opt/cni/bin"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Paths and limits of one node.
+
+    Attributes:
+        state_dir: journal and lock; must not outlive the kernel state, so on a tmpfs.
+        socket: where the agent listens.
+        conf_dir: the directory that the runtime reads its conflists from.
+        timeout: seconds until a call is given up.
+    """
+
+    state_dir: Path = Path(STATE_DIR)
+    socket: Path = Path(STATE_DIR, "agent.sock")
+    conf_dir: Path = Path(CONF_DIR)
+    timeout: float = 60.0
+
+    @classmethod
+    def from_env(cls, env: Mapping[str, str] = os.environ) -> Settings:
+        """Read ``CNIDARIA_STATE_DIR``, ``_SOCKET``, ``_CONF_DIR`` and ``_TIMEOUT``.
+
+        Raises:
+            ValueError: the timeout is no positive number.
+        """
+        state = Path(env.get("CNIDARIA_STATE_DIR", STATE_DIR))
+        timeout = env.get("CNIDARIA_TIMEOUT", "60")
+        try:
+            seconds = float(timeout)
+        except ValueError:
+            seconds = 0.0
+        if not seconds > 0:
+            raise ValueError(f"CNIDARIA_TIMEOUT = {timeout!r}: must be a number of seconds above 0")
+        return cls(
+            state_dir=state,
+            socket=Path(env.get("CNIDARIA_SOCKET", state / "agent.sock")),
+            conf_dir=Path(env.get("CNIDARIA_CONF_DIR", CONF_DIR)),
+            timeout=seconds,
+        )

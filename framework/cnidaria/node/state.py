@@ -1,0 +1,98 @@
+"""The state of one node, opened: lock, journal, engine, pools, networks. Built in one place."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from cnidaria.ipam import Pools
+from cnidaria.ipam.plugin import IpamPlugin
+from cnidaria.kernel.handle import Kernel
+from cnidaria.kernel.netns import NetNS
+from cnidaria.node.addresses import Addresses
+from cnidaria.node.membership import Membership
+from cnidaria.node.networks import Networks
+from cnidaria.node.service import Service
+from cnidaria.node.settings import Settings
+from cnidaria.node.verbs import Keeps, Verbs, nobody
+from cnidaria.plan.engine import Engine
+from cnidaria.plan.journal import Journal
+from cnidaria.plan.statelock import StateLock
+from cnidaria.plan.store import Store
+from cnidaria.plugins import Registry
+
+log = logging.getLogger(__name__)
+
+
+def boottime() -> float:
+    """Seconds since boot, sleep included: nobody can set this clock back."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
+@dataclass(frozen=True)
+class State:
+    """What every process that answers CNI calls works on."""
+
+    store: Store
+    engine: Engine
+    pools: Pools
+    addresses: Addresses
+    membership: Membership
+    networks: Networks
+
+    def service(self, keeps: Keeps = nobody) -> Service:
+        """What answers calls; ``keeps``: see :class:`~cnidaria.node.verbs.Verbs`."""
+        verbs = Verbs(self.engine, self.networks, self.addresses, keeps)
+        return Service(verbs, IpamPlugin(self.engine, self.pools))
+
+    def recover(self, host: NetNS) -> None:
+        """Finish or undo what a process that died left.
+
+        Raises:
+            CniError: the journal cannot be written.
+        """
+        found = self.engine.recover(host)
+        for what, names in (("undone", found.undone), ("finished", found.finished)):
+            if names:
+                log.warning("%s after an interruption: %s", what, ", ".join(names))
+        for name, error in found.failed.items():
+            log.error("%s cannot be withdrawn yet: %s", name, error)
+
+
+@contextmanager
+def open_state(settings: Settings, registry: Registry, timeout: float) -> Iterator[State]:
+    """The state below ``settings.state_dir``, and its lock for as long as the block lasts.
+
+    Args:
+        timeout: seconds to wait for the lock.
+
+    Raises:
+        StateError: somebody else has the lock (``EAGAIN``), or the journal cannot be read.
+    """
+    lock = StateLock(settings.state_dir)
+    lock.acquire(timeout)
+    with lock:
+        yield from _opened(settings, registry)
+
+
+def _opened(settings: Settings, registry: Registry) -> Iterator[State]:
+    store = Store(Journal(settings.state_dir), boottime)
+    pools = Pools.of(store, boottime)
+    membership = Membership(registry.stores)
+    addresses = Addresses(store, pools, membership)
+    engine = Engine(
+        store,
+        Kernel,
+        boottime,
+        releasing=addresses.releasing,
+        released=addresses.released,
+    )
+    networks = Networks(registry.modes, addresses, membership, Kernel)
+    try:
+        yield State(store, engine, pools, addresses, membership, networks)
+    finally:
+        membership.close(leave=False)
+        store.close()

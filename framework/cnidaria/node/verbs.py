@@ -1,0 +1,174 @@
+"""What ADD, DEL, CHECK, STATUS and GC do for a mode. Each takes a :class:`Context`."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from cnidaria.api import NotReady, Request
+from cnidaria.cni.config import NetConf
+from cnidaria.cni.env import Invocation
+from cnidaria.cni.errors import CniError, Code
+from cnidaria.cni.result import Result
+from cnidaria.kernel.netns import NetNS
+from cnidaria.node.addresses import Addresses, Lending
+from cnidaria.node.networks import Networks, Opened
+from cnidaria.plan.attachment import Attachment, Key
+from cnidaria.plan.engine import Engine
+from cnidaria.plan.plan import Plan
+
+log = logging.getLogger(__name__)
+
+NOTHING = b""
+
+Keeps = Callable[[NetConf, NetNS], bool]
+
+
+def nobody(_conf: NetConf, _host: NetNS) -> bool:
+    """Nobody keeps a network up: a one-shot run leaves nothing behind."""
+    return False
+
+
+@dataclass(frozen=True)
+class Context:
+    """One call, parsed: what is asked, and the namespaces it is about."""
+
+    request_id: bytes
+    invocation: Invocation
+    conf: NetConf
+    host: NetNS
+    pod: NetNS | None
+
+    @property
+    def key(self) -> Key:
+        """Network, container, interface name, CNI type: what the attachment is known by."""
+        asked = self.invocation
+        return self.conf.name, asked.container_id, asked.ifname, self.conf.type
+
+
+class Verbs:
+    """The verbs of the specification, for every mode alike.
+
+    Args:
+        keeps: whether a network's node state stays though no pod is attached to it.
+    """
+
+    def __init__(
+        self, engine: Engine, networks: Networks, addresses: Addresses, keeps: Keeps = nobody
+    ) -> None:
+        self._engine = engine
+        self._networks = networks
+        self._addresses = addresses
+        self._keeps = keeps
+
+    def add(self, call: Context) -> bytes:
+        """Attach; the result in the configuration's version."""
+        with self._engine.exclusive(call.key):
+            made = self._repeated(call) or self._attach(call)
+        return Result.parse(made.result or {}, call.conf.cni_version).encode(call.conf.cni_version)
+
+    def _repeated(self, call: Context) -> Attachment | None:
+        """What this very request made before its caller lost the agent."""
+        old = self._engine.store.get(*call.key)
+        same = old is not None and old.state == "attached" and old.request_id == call.request_id
+        return old if same else None
+
+    def _attach(self, call: Context) -> Attachment:
+        old = self._engine.store.get(*call.key)
+        if old is not None and old.state == "attached":
+            raise CniError(
+                Code.ALREADY_ATTACHED,
+                f"container {old.container!r} is attached to network {old.network!r} "
+                f"by {old.ifname!r} already",
+                "DEL it first; nothing was changed",
+            )
+        network = self._open(call)
+        self._networks.bring_up(network, call.host)
+        lending = self._addresses.lend(call.conf, call.invocation, call.host, network.cluster)
+        try:
+            request = Request.of(call.invocation, call.conf)
+            plan = network.mode.attach(request, replace(network.net, take=lending.take))
+            attachment = _attachment(call, plan, lending)
+        except BaseException:
+            lending.give_back()
+            raise
+        return self._engine.attach(attachment, call.host, call.pod)
+
+    def _open(self, call: Context) -> Opened:
+        try:
+            return self._networks.open(call.conf, call.host)
+        except NotReady as error:
+            raise CniError(Code.TRY_AGAIN_LATER, f"{call.conf.type}: {error}") from error
+
+    def delete(self, call: Context) -> bytes:
+        """Detach whatever is there; an unknown attachment is as good as a detached one."""
+        for error in (*call.invocation.tolerated, *call.conf.tolerated):
+            log.info("DEL %s goes on without: %s", "/".join(call.key), error)
+        if self._engine.detach(call.key, call.host, call.pod) is None:
+            self._addresses.release_unknown(call.conf, call.invocation, call.host)
+        self._retire(call)
+        return NOTHING
+
+    def _retire(self, call: Context) -> None:
+        """With the last pod of a network that nobody keeps up, its node state goes, too."""
+        store = self._engine.store
+        if not self._keeps(call.conf, call.host) and not any(
+            one.host_cookie == call.host.cookie
+            for one in store.find(network=call.conf.name, plugin=call.conf.type)
+        ):
+            self._networks.take_down(call.conf, call.host)
+
+    def check(self, call: Context) -> bytes:
+        """Compare the kernel with the plan; code 105 names the first difference."""
+        attachment = self._engine.store.get(*call.key)
+        if attachment is None or attachment.state != "attached":
+            raise CniError(Code.CHECK_FAILED, f"{'/'.join(call.key)} is not attached")
+        self._addresses.check(attachment, call.host)
+        difference = self._engine.check(attachment, call.host, call.pod)
+        if difference:
+            raise CniError(Code.CHECK_FAILED, str(difference))
+        return NOTHING
+
+    def status(self, call: Context) -> bytes:
+        """Success only once the node's state for this network is really there."""
+        try:
+            network = self._networks.open(call.conf, call.host)
+            self._networks.bring_up(network, call.host)
+            claim = self._addresses.claim(call.conf, network.cluster)
+            self._addresses.status(call.conf, call.invocation, call.host, claim)
+        except NotReady as error:
+            code = Code.LIMITED_CONNECTIVITY if error.limited else Code.NOT_AVAILABLE
+            raise CniError(code, f"{call.conf.type}: {error}") from error
+        except CniError as error:
+            if error.code in (Code.KERNEL_REFUSED, Code.TRY_AGAIN_LATER):
+                raise CniError(Code.NOT_AVAILABLE, error.msg, error.details) from error
+            raise
+        return NOTHING
+
+    def gc(self, call: Context) -> bytes:
+        """Withdraw what is not valid any more; nothing where the runtime does not say."""
+        valid = call.conf.valid_attachments
+        if valid is not None:
+            keep = {(one.container_id, one.ifname) for one in valid}
+            for gone in self._engine.gc(call.conf.name, call.conf.type, keep, call.host):
+                log.info("GC withdrew %s", gone.id)
+        self._addresses.gc(call.conf, call.invocation, call.host)
+        return NOTHING
+
+
+def _attachment(call: Context, plan: Plan, lending: Lending) -> Attachment:
+    result = plan.result or call.conf.prev_result or Result()
+    return Attachment(
+        network=call.conf.name,
+        container=call.invocation.container_id,
+        ifname=call.invocation.ifname,
+        plugin=call.conf.type,
+        request_id=call.request_id,
+        netns_path=call.invocation.netns,
+        config=dict(call.conf.raw),
+        leases=lending.leases,
+        delegate=lending.delegate,
+        objects=plan.objects,
+        result=result.to_json(call.conf.cni_version),
+    )

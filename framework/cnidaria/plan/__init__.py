@@ -1,0 +1,1 @@
+"""Plans: declared objects, journal, transaction, recovery, reconciliation."""

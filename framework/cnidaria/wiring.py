@@ -1,0 +1,153 @@
+"""Pod wiring that modes share: a routed point-to-point link, and what the node needs for it.
+
+The pod's default gateway is link-local and answered by a permanent neighbour entry, so neither
+proxy ARP nor an address on the host's end is needed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from ipaddress import ip_address, ip_network
+from typing import Annotated, TypeVar
+
+import msgspec
+
+from cnidaria.api import Network, NetworkConfig, Request
+from cnidaria.cni.fields import Cidr, Doc, Section
+from cnidaria.cni.result import Interface, Ip, Result
+from cnidaria.cni.result import Route as ResultRoute
+from cnidaria.ipam import LeaseSet
+from cnidaria.plan.objects import Address, Neighbour, Object, Route, Sysctl, Veth
+from cnidaria.plan.plan import Plan
+
+GATEWAYS = {4: "169.254.1.1", 6: "fe80::1"}
+DEFAULTS = {4: "0.0.0.0/0", 6: "::/0"}
+HOST_BITS = {4: 32, 6: 128}
+LAST_RESORT = 4_278_198_272  # metric: behind every other route to the same prefix
+
+
+class Masquerade(Section):
+    """Masquerading with exceptions."""
+
+    except_: Annotated[list[Cidr], Doc("destinations that see the pod's own address")] = (
+        msgspec.field(name="except")
+    )
+
+
+class RoutedConfig(NetworkConfig):
+    """The keys of every mode that wires pods by a routed link."""
+
+    masquerade: Annotated[
+        bool | Masquerade,
+        Doc('whether pods leave the cluster under the node\'s address, or {"except": [CIDR …]}'),
+    ] = False
+    default_route: Annotated[
+        bool, Doc("give the pod a default route for each of its address families")
+    ] = True
+
+
+R = TypeVar("R", bound=RoutedConfig)
+
+
+def routed_pod(request: Request, net: Network[R], mtu: int) -> Plan:
+    """A pod behind a veth pair, with /32 and /128 addresses and routes on both sides."""
+    lease = net.lease(request)
+    routes = pod_routes(net, lease)
+    objects: list[Object] = [
+        Veth(
+            request.host_ifname,
+            peer=request.ifname,
+            mac=request.host_mac,
+            peer_mac=request.mac,
+            mtu=mtu,
+            alias=request.alias,
+        )
+    ]
+    if 6 in lease.families():
+        objects.append(Sysctl.of_link(request.ifname, "ipv6", "accept_ra", "0", where="pod"))
+    for family in sorted(lease.families()):
+        objects += gateway(request, family)
+    for address in (ip_address(lease_.address) for lease_ in lease.addresses):
+        objects += address_of(request, str(address), address.version)
+    objects += [
+        Route(route.dst, via=route.gw, dev=request.ifname, onlink=True, where="pod")
+        for route in routes
+    ]
+    return Plan(objects, result=result(request, lease, routes, mtu))
+
+
+def gateway(request: Request, family: int) -> Iterator[Object]:
+    """The link-local gateway, reachable and resolved without a packet."""
+    router = GATEWAYS[family]
+    yield Neighbour(request.ifname, router, request.host_mac, where="pod")
+
+
+def address_of(request: Request, address: str, family: int) -> Iterator[Object]:
+    """One address of the pod, and the host's way to it."""
+    prefix = f"{address}/{HOST_BITS[family]}"
+    yield Address(request.ifname, prefix, nodad=family == 6, where="pod")
+    yield Route(prefix, dev=request.host_ifname, scope="link")
+    yield Neighbour(request.host_ifname, address, request.mac)
+
+
+def pod_routes(net: Network[R], lease: LeaseSet) -> list[ResultRoute]:
+    """Default routes where wanted, and the routes of the ``ipam`` section, by our gateway."""
+    wanted = [DEFAULTS[family] for family in sorted(lease.families()) if net.config.default_route]
+    wanted += [route.dst for route in lease.routes if route.dst not in wanted]
+    return [
+        ResultRoute(dst=dst, gw=GATEWAYS[family])
+        for dst in wanted
+        if (family := ip_network(dst).version) in lease.families()
+    ]
+
+
+def result(request: Request, lease: LeaseSet, routes: Iterable[ResultRoute], mtu: int) -> Result:
+    """What the runtime is told: the host's end, the pod's end, its addresses and routes."""
+    addresses = [ip_address(lease_.address) for lease_ in lease.addresses]
+    return Result(
+        interfaces=(
+            Interface(name=request.host_ifname, mac=request.host_mac, mtu=mtu),
+            Interface(name=request.ifname, mac=request.mac, mtu=mtu, sandbox=request.netns),
+        ),
+        ips=tuple(
+            Ip(
+                address=f"{address}/{HOST_BITS[address.version]}",
+                gateway=GATEWAYS[address.version],
+                interface=1,
+            )
+            for address in addresses
+        ),
+        routes=tuple(routes),
+        dns=lease.dns,
+    )
+
+
+def routed_node(net: Network[R]) -> Iterator[Object]:
+    """What every node with routed pods needs, whatever carries packets to the others."""
+    yield from forwarding(net)
+
+
+def forwarding(net: Network[R]) -> Iterator[Object]:
+    """The node forwards for its pods, and what no pod has goes nowhere."""
+    if 4 in net.families():
+        yield Sysctl("net.ipv4.ip_forward", "1")
+    if 6 in net.families():
+        if net.node.accepts_ra:  # forwarding would make the uplink deaf to its router
+            yield Sysctl.of_link(net.node.uplink, "ipv6", "accept_ra", "2")
+        yield Sysctl("net.ipv6.conf.all.forwarding", "1")
+    for prefix in net.prefixes:
+        yield Route(prefix, type="unreachable", metric=LAST_RESORT)
+
+
+def tunnel_guard(net: Network[R], port: int, peers: Iterable[str | None]) -> Iterator[Object]:
+    """Tunnel packets come from known nodes only, and never from a pod."""
+    yield from ()
+
+
+def next_hops(net: Network[R]) -> Iterator[tuple[str, str]]:
+    """Each prefix of the other nodes, and the node address of its family that leads there."""
+    for peer in net.peers:
+        for prefix in peer.prefixes:
+            router = peer.addresses.get(ip_network(prefix).version)
+            if router:
+                yield prefix, router
