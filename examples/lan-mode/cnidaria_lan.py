@@ -2,12 +2,18 @@
 
 from typing import Annotated, Any
 
-from cnidaria.api import Mode, Network, Request
-from cnidaria.cni.fields import Doc, InterfaceName, ModeConfig
-from cnidaria.cni.result import Interface, Ip, Result
-from cnidaria.hookspecs import hookimpl
-from cnidaria.plan.objects import Address, Macvlan, Route
-from cnidaria.plan.plan import Plan
+from cnidaria import (
+    Doc,
+    InterfaceName,
+    Macvlan,
+    Mode,
+    ModeConfig,
+    Network,
+    Plan,
+    Request,
+    hookimpl,
+    wiring,
+)
 
 
 class LanConfig(ModeConfig):
@@ -20,18 +26,11 @@ class Lan(Mode[LanConfig]):
 
     def attach(self, request: Request, net: Network[LanConfig]) -> Plan:
         lease = net.lease(request)  # from the conflist's ipam, or any other IPAM plugin
-        dev, mac = request.ifname, request.mac
-        link = Macvlan(dev, master=net.config.master, mac=mac, alias=request.alias)
-        ips = [Ip(f"{a.address}/{a.prefix_len}", a.gateway, interface=0) for a in lease.addresses]
-        addresses = [Address(dev, ip.address, nodad=True, where="pod") for ip in ips]
-        gateways = {":" in a.address: a.gateway for a in lease.addresses}  # by family
-        routes = [
-            Route(r.dst, via=r.gw or gateways.get(":" in r.dst), dev=dev, where="pod")
-            for r in lease.routes
-        ]
-        interface = Interface(dev, mac, sandbox=request.netns)
-        result = Result(interfaces=(interface,), ips=tuple(ips), routes=lease.routes, dns=lease.dns)
-        return Plan([link, *addresses, *routes], result=result)
+        link = Macvlan(
+            request.ifname, master=net.config.master, mac=request.mac, alias=request.alias
+        )
+        addresses = wiring.addresses(request, lease)
+        return Plan([link, *addresses, *wiring.routes(request, lease)])
 
 
 @hookimpl

@@ -14,8 +14,6 @@ import msgspec
 
 from cnidaria.api import Network, NetworkConfig, Request
 from cnidaria.cni.fields import Cidr, Doc, Section
-from cnidaria.cni.result import Interface, Ip, Result
-from cnidaria.cni.result import Route as ResultRoute
 from cnidaria.ipam import LeaseSet
 from cnidaria.plan.objects import Address, Neighbour, Object, Route, Sysctl, Veth
 from cnidaria.plan.plan import Plan
@@ -52,7 +50,6 @@ R = TypeVar("R", bound=RoutedConfig)
 def routed_pod(request: Request, net: Network[R], mtu: int) -> Plan:
     """A pod behind a veth pair, with /32 and /128 addresses and routes on both sides."""
     lease = net.lease(request)
-    routes = pod_routes(net, lease)
     objects: list[Object] = [
         Veth(
             request.host_ifname,
@@ -66,20 +63,30 @@ def routed_pod(request: Request, net: Network[R], mtu: int) -> Plan:
     if 6 in lease.families():
         objects.append(Sysctl.of_link(request.ifname, "ipv6", "accept_ra", "0", where="pod"))
     for family in sorted(lease.families()):
-        objects += gateway(request, family)
-    for address in (ip_address(lease_.address) for lease_ in lease.addresses):
+        objects.append(gateway(request, family))
+    for address in (ip_address(one.address) for one in lease.addresses):
         objects += address_of(request, str(address), address.version)
-    objects += [
-        Route(route.dst, via=route.gw, dev=request.ifname, onlink=True, where="pod")
-        for route in routes
-    ]
-    return Plan(objects, result=result(request, lease, routes, mtu))
+    objects += pod_routes(request, net, lease)
+    return Plan(objects)
 
 
-def gateway(request: Request, family: int) -> Iterator[Object]:
-    """The link-local gateway, reachable and resolved without a packet."""
-    router = GATEWAYS[family]
-    yield Neighbour(request.ifname, router, request.host_mac, where="pod")
+def addresses(request: Request, lease: LeaseSet) -> Iterator[Object]:
+    """The leased addresses on the pod's interface, with their subnets' prefix lengths."""
+    for one in lease.addresses:
+        address = f"{one.address}/{one.prefix_len}"
+        yield Address(request.ifname, address, nodad=True, where="pod")
+
+
+def routes(request: Request, lease: LeaseSet) -> Iterator[Object]:
+    """The lease's routes, by their own next hop or the gateway of the lease's subnet."""
+    for route in lease.routes:
+        via = route.gw or lease.gateway_for(route.dst)
+        yield Route(route.dst, via=via, dev=request.ifname, where="pod")
+
+
+def gateway(request: Request, family: int) -> Object:
+    """The link-local gateway, resolved without a packet."""
+    return Neighbour(request.ifname, GATEWAYS[family], request.host_mac, where="pod")
 
 
 def address_of(request: Request, address: str, family: int) -> Iterator[Object]:
@@ -90,36 +97,15 @@ def address_of(request: Request, address: str, family: int) -> Iterator[Object]:
     yield Neighbour(request.host_ifname, address, request.mac)
 
 
-def pod_routes(net: Network[R], lease: LeaseSet) -> list[ResultRoute]:
+def pod_routes(request: Request, net: Network[R], lease: LeaseSet) -> Iterator[Object]:
     """Default routes where wanted, and the routes of the ``ipam`` section, by our gateway."""
     wanted = [DEFAULTS[family] for family in sorted(lease.families()) if net.config.default_route]
     wanted += [route.dst for route in lease.routes if route.dst not in wanted]
-    return [
-        ResultRoute(dst=dst, gw=GATEWAYS[family])
-        for dst in wanted
-        if (family := ip_network(dst).version) in lease.families()
-    ]
-
-
-def result(request: Request, lease: LeaseSet, routes: Iterable[ResultRoute], mtu: int) -> Result:
-    """What the runtime is told: the host's end, the pod's end, its addresses and routes."""
-    addresses = [ip_address(lease_.address) for lease_ in lease.addresses]
-    return Result(
-        interfaces=(
-            Interface(name=request.host_ifname, mac=request.host_mac, mtu=mtu),
-            Interface(name=request.ifname, mac=request.mac, mtu=mtu, sandbox=request.netns),
-        ),
-        ips=tuple(
-            Ip(
-                address=f"{address}/{HOST_BITS[address.version]}",
-                gateway=GATEWAYS[address.version],
-                interface=1,
-            )
-            for address in addresses
-        ),
-        routes=tuple(routes),
-        dns=lease.dns,
-    )
+    for dst in wanted:
+        family = ip_network(dst).version
+        if family in lease.families():
+            router = GATEWAYS[family]
+            yield Route(dst, via=router, dev=request.ifname, onlink=True, where="pod")
 
 
 def routed_node(net: Network[R]) -> Iterator[Object]:

@@ -70,6 +70,11 @@ class LeaseSet:
         """The address families, 4 and 6."""
         return frozenset(6 if ":" in lease.address else 4 for lease in self.addresses)
 
+    def gateway_for(self, dst: str) -> str | None:
+        """The gateway of the first address of the family of ``dst``, if there is one."""
+        gateways = (one.gateway for one in self.addresses if (":" in one.address) == (":" in dst))
+        return next(gateways, None)
+
     def result(self, cni_version: str) -> Result:
         """What an IPAM plugin answers (CNI specification, section 5)."""
         ips = tuple(

@@ -12,6 +12,7 @@ from cnidaria.cluster import ClusterConfig, StoreError
 from cnidaria.cni.config import NetConf
 from cnidaria.cni.env import Invocation
 from cnidaria.cni.errors import CniError, Code
+from cnidaria.cni.records import Dns
 from cnidaria.ipam import (
     IPAM_TYPE,
     Claim,
@@ -140,6 +141,7 @@ class Lending:
     Attributes:
         leases: taken from our pools.
         delegate: the record of the other plugin that was asked, if one was.
+        dns: for the pod's resolver.
     """
 
     store: Store
@@ -150,6 +152,7 @@ class Lending:
     claim: Claim
     leases: tuple[Lease, ...] = ()
     delegate: dict[str, Any] | None = None
+    dns: Dns = Dns()
 
     def take(self, _request: Request) -> LeaseSet:
         """Addresses by the configuration's ``ipam``.
@@ -163,6 +166,7 @@ class Lending:
             wishes = requested(conf, self.invocation)
             given = self.pools.lease(conf.name, config, Owner.of(self.invocation), wishes)
             self.leases = given.addresses
+            self.dns = given.dns
             return given
         return self._ask(Delegation.of(conf, self.invocation))
 
@@ -193,4 +197,5 @@ class Lending:
         finally:
             self.store.forget(asked.id)
         self.delegate = delegation.to_record()
+        self.dns = given.dns
         return given

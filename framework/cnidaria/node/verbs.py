@@ -16,6 +16,7 @@ from cnidaria.node.addresses import Addresses, Lending
 from cnidaria.node.networks import Networks, Opened
 from cnidaria.plan.attachment import Attachment, Key
 from cnidaria.plan.engine import Engine
+from cnidaria.plan.outcome import outcome
 from cnidaria.plan.plan import Plan
 
 log = logging.getLogger(__name__)
@@ -158,14 +159,16 @@ class Verbs:
 
 
 def _attachment(call: Context, plan: Plan, lending: Lending) -> Attachment:
-    result = plan.result or call.conf.prev_result or Result()
+    asked = call.invocation
+    before = call.conf.prev_result
+    result = plan.result or outcome(plan.objects, asked.netns, lending.dns, before)
     return Attachment(
         network=call.conf.name,
-        container=call.invocation.container_id,
-        ifname=call.invocation.ifname,
+        container=asked.container_id,
+        ifname=asked.ifname,
         plugin=call.conf.type,
         request_id=call.request_id,
-        netns_path=call.invocation.netns,
+        netns_path=asked.netns,
         config=dict(call.conf.raw),
         leases=lending.leases,
         delegate=lending.delegate,

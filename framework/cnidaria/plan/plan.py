@@ -13,7 +13,8 @@ class Plan:
 
     Args:
         objects: each has an identity of its own in its namespace.
-        result: what ADD answers; ``None`` where the previous plugin's result is passed on.
+        result: what ADD answers; ``None``: what the objects amount to
+            (:func:`~cnidaria.plan.outcome.outcome`), added to the previous plugin's result.
 
     Raises:
         ValueError: two objects have the same identity.

@@ -1,0 +1,52 @@
+"""The CNI result that a plan amounts to (CNI specification, section 5)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from cnidaria.cni.records import Dns, Interface, Ip
+from cnidaria.cni.records import Route as ResultRoute
+from cnidaria.cni.result import Result
+from cnidaria.plan.objects import Address, Link, Object, Route, Veth
+
+DEFAULTS = frozenset({"0.0.0.0/0", "::/0"})
+
+
+def outcome(objects: Iterable[Object], netns: str, dns: Dns, before: Result | None) -> Result:
+    """What ADD answers: the links that a plan makes, and the pod's addresses and routes.
+
+    Args:
+        netns: path of the pod's namespace.
+        dns: of the addresses' lease.
+        before: the result of the plugins before in the chain, which is added to.
+    """
+    objects = list(objects)
+    interfaces = [one for obj in objects if isinstance(obj, Link) for one in _ends(obj, netns)]
+    index = {one.name: n for n, one in enumerate(interfaces) if one.sandbox}
+    routes = [
+        obj
+        for obj in objects
+        if isinstance(obj, Route) and obj.where == "pod" and obj.type == "unicast"
+    ]
+    gateways = {
+        (route.dev, ":" in route.dst): route.via for route in routes if route.dst in DEFAULTS
+    }
+    ips = [
+        Ip(obj.address, gateways.get((obj.dev, ":" in obj.address)), index.get(obj.dev))
+        for obj in objects
+        if isinstance(obj, Address) and obj.where == "pod"
+    ]
+    return (before or Result()).extended(
+        interfaces,
+        ips,
+        [ResultRoute(dst=route.dst, gw=route.via) for route in routes],
+        dns if dns != Dns() or before is None else None,
+    )
+
+
+def _ends(link: Link, netns: str) -> Iterator[Interface]:
+    """Both ends of a veth, the only one of anything else."""
+    macs = (link.mac, link.peer_mac) if isinstance(link, Veth) else (getattr(link, "mac", None),)
+    mtu = getattr(link, "mtu", None) or 0
+    for (where, name), mac in zip(link.ends(), macs, strict=True):
+        yield Interface(name, mac or "", mtu, netns if where == "pod" else "")
