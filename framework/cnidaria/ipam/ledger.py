@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, OrderedDict
 from typing import Final
 
 from cnidaria_core import AddressPool, PoolExhausted
@@ -24,7 +24,8 @@ class Ledger:
 
     def __init__(self) -> None:
         self._held: dict[str, Owner] = {}
-        self._resting: dict[str, tuple[float, float]] = {}  # released at, rests until; oldest first
+        # Released at, rests until; oldest first. A dict is slow at its front once much was deleted.
+        self._resting: OrderedDict[str, tuple[float, float]] = OrderedDict()
         self._pools: dict[PoolSpec, AddressPool] = {}  # the one used last is last
 
     def pool(self, spec: PoolSpec) -> AddressPool:

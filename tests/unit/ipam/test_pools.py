@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from concurrent.futures import ThreadPoolExecutor
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
@@ -291,6 +292,20 @@ def test_a_large_pool_costs_what_is_used(pools):
         take(pools, raw, owner(i))
     # One byte for each address of the smaller one would be more.
     assert resident() - before < 16 << 20
+
+
+def test_many_threads_at_once_get_different_addresses(pools):
+    raw = {"ranges": [[{"subnet": "10.1.0.0/22"}], [{"subnet": "fd00::/64"}]]}
+
+    def come_and_go(number: int) -> LeaseSet:
+        for i in range(20):
+            who = Owner(f"t{number}", f"eth{i}")
+            pools.release(who, take(pools, raw, who).addresses)
+        return take(pools, raw, owner(number))
+
+    with ThreadPoolExecutor(8) as threads:
+        found = list(threads.map(come_and_go, range(100)))
+    assert len({lease.address for one in found for lease in one.addresses}) == 200
 
 
 def test_dns_comes_from_resolv_conf(pools, tmp_path):
