@@ -53,9 +53,12 @@ class Overlay(Mode[OverlayConfig]):
         family = underlay(net)
         local, device = net.node.addresses[family], device_name(net)
         yield from wiring.routed_node(net)
-        yield from wiring.tunnel_guard(
-            net, port=net.config.port, peers=[peer.addresses.get(family) for peer in net.peers]
-        )
+        remotes = {
+            (peer.name, peer.prefixes): peer.addresses[family]
+            for peer in net.peers
+            if family in peer.addresses
+        }
+        yield from wiring.tunnel_guard(net, family, net.config.port, remotes.values())
         yield Vxlan(
             device,
             vni=net.config.vni,
@@ -68,11 +71,10 @@ class Overlay(Mode[OverlayConfig]):
         )
         for prefix in net.prefixes:
             yield Address(device, host_prefix(prefix), nodad=True)
-        for peer in net.peers:
-            if remote := peer.addresses.get(family):
-                mac = vtep_mac(net, peer.name)
-                yield Fdb(device, mac, dst=remote)
-                yield from routes(device, mac, peer.prefixes)
+        for (name, prefixes), remote in remotes.items():
+            mac = vtep_mac(net, name)
+            yield Fdb(device, mac, dst=remote)
+            yield from routes(device, mac, prefixes)
 
 
 def routes(device: str, mac: str, prefixes: Iterable[str]) -> Iterator[Object]:
@@ -105,7 +107,7 @@ def mtu(net: Network[OverlayConfig]) -> int:
 def device_name(net: Network[OverlayConfig]) -> str:
     """The tunnel device: one per network and node."""
     digest = hashlib.blake2b(net.name.encode(), digest_size=4).hexdigest()
-    return f"cndvx{digest}"
+    return f"vx-{digest}"
 
 
 def vtep_mac(net: Network[OverlayConfig], node: str) -> str:

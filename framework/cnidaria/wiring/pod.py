@@ -1,50 +1,23 @@
-"""Pod wiring that modes share: a routed point-to-point link, and what the node needs for it.
+"""A pod's side: interface, addresses, gateway, routes.
 
-The pod's default gateway is link-local and answered by a permanent neighbour entry, so neither
-proxy ARP nor an address on the host's end is needed.
+The default gateway is link-local and answered by a permanent neighbour entry, so neither proxy ARP
+nor an address on the host's end is needed.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from ipaddress import ip_address, ip_network
-from typing import Annotated, TypeVar
 
-import msgspec
-
-from cnidaria.api import Network, NetworkConfig, Request
-from cnidaria.cni.fields import Cidr, Doc, Section
+from cnidaria.api import Network, Request
 from cnidaria.ipam import LeaseSet
 from cnidaria.plan.objects import Address, Neighbour, Object, Route, Sysctl, Veth
 from cnidaria.plan.plan import Plan
+from cnidaria.wiring.config import R
 
 GATEWAYS = {4: "169.254.1.1", 6: "fe80::1"}
 DEFAULTS = {4: "0.0.0.0/0", 6: "::/0"}
 HOST_BITS = {4: 32, 6: 128}
-LAST_RESORT = 4_278_198_272  # metric: behind every other route to the same prefix
-
-
-class Masquerade(Section):
-    """Masquerading with exceptions."""
-
-    except_: Annotated[list[Cidr], Doc("destinations that see the pod's own address")] = (
-        msgspec.field(name="except")
-    )
-
-
-class RoutedConfig(NetworkConfig):
-    """The keys of every mode that wires pods by a routed link."""
-
-    masquerade: Annotated[
-        bool | Masquerade,
-        Doc('whether pods leave the cluster under the node\'s address, or {"except": [CIDR …]}'),
-    ] = False
-    default_route: Annotated[
-        bool, Doc("give the pod a default route for each of its address families")
-    ] = True
-
-
-R = TypeVar("R", bound=RoutedConfig)
 
 
 def routed_pod(request: Request, net: Network[R], mtu: int) -> Plan:
@@ -106,34 +79,3 @@ def pod_routes(request: Request, net: Network[R], lease: LeaseSet) -> Iterator[O
         if family in lease.families():
             router = GATEWAYS[family]
             yield Route(dst, via=router, dev=request.ifname, onlink=True, where="pod")
-
-
-def routed_node(net: Network[R]) -> Iterator[Object]:
-    """What every node with routed pods needs, whatever carries packets to the others."""
-    yield from forwarding(net)
-
-
-def forwarding(net: Network[R]) -> Iterator[Object]:
-    """The node forwards for its pods, and what no pod has goes nowhere."""
-    if 4 in net.families():
-        yield Sysctl("net.ipv4.ip_forward", "1")
-    if 6 in net.families():
-        if net.node.accepts_ra:  # forwarding would make the uplink deaf to its router
-            yield Sysctl.of_link(net.node.uplink, "ipv6", "accept_ra", "2")
-        yield Sysctl("net.ipv6.conf.all.forwarding", "1")
-    for prefix in net.prefixes:
-        yield Route(prefix, type="unreachable", metric=LAST_RESORT)
-
-
-def tunnel_guard(net: Network[R], port: int, peers: Iterable[str | None]) -> Iterator[Object]:
-    """Tunnel packets come from known nodes only, and never from a pod."""
-    yield from ()
-
-
-def next_hops(net: Network[R]) -> Iterator[tuple[str, str]]:
-    """Each prefix of the other nodes, and the node address of its family that leads there."""
-    for peer in net.peers:
-        for prefix in peer.prefixes:
-            router = peer.addresses.get(ip_network(prefix).version)
-            if router:
-                yield prefix, router

@@ -1,0 +1,125 @@
+"""nftables of a routed network: true source addresses, masquerading, guarded tunnels.
+
+One table for each network, named after it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from ipaddress import IPv4Network, IPv6Network, collapse_addresses, ip_network
+from typing import Final
+
+from cnidaria.api import Network
+from cnidaria.plan import expr
+from cnidaria.plan.objects import NftChain, NftRule, NftSet, NftTable, Object
+from cnidaria.wiring.config import Masquerade, R
+
+POD_LINKS: Final = "cnd*"
+"""Every pod's link on the host has such a name (:attr:`Request.host_ifname`)."""
+
+RAW, SRCNAT = -300, 100
+MULTICAST: Final = {4: ("224.0.0.0/4", "255.255.255.255/32"), 6: ("ff00::/8",)}
+_TYPES: Final = {4: "ipv4_addr", 6: "ipv6_addr"}
+_SADDR: Final = {4: expr.IP_SADDR, 6: expr.IP6_SADDR}
+_DADDR: Final = {4: expr.IP_DADDR, 6: expr.IP6_DADDR}
+
+IpNetwork = IPv4Network | IPv6Network
+
+
+def table_name(net: Network[R]) -> str:
+    """The network's table."""
+    return f"cnidaria-{net.name}"
+
+
+def firewall(net: Network[R]) -> Iterator[Object]:
+    """The network's table: no spoofed source leaves a pod, and masquerading where wanted."""
+    table = table_name(net)
+    yield NftTable(table)
+    spoofed = expr.rule(
+        expr.match(expr.IIFNAME, POD_LINKS),
+        expr.fib_missing("saddr", "iif"),
+        expr.counter(),
+        expr.drop(),
+        comment="a source address that is not the pod's",
+    )
+    yield NftChain(table, "sources", hook="prerouting", priority=RAW, rules=(spoofed,))
+    if net.config.masquerade:
+        yield from masquerading(net)
+
+
+def masquerading(net: Network[R]) -> Iterator[Object]:
+    """Pods of this node leave the cluster under the node's address."""
+    table = table_name(net)
+    rules: list[NftRule] = []
+    for family in sorted(net.families()):
+        pods = NftSet(table, f"pods{family}", type=(_TYPES[family],), interval=True)
+        inside = NftSet(table, f"inside{family}", type=(_TYPES[family],), interval=True)
+        yield pods
+        yield inside
+        yield from elements(pods, of_family(net.prefixes, family))
+        yield from elements(inside, of_family(keeps_source(net), family))
+        rules.append(
+            expr.rule(
+                expr.in_set(_SADDR[family], pods.name),
+                expr.in_set(_DADDR[family], inside.name, negate=True),
+                expr.match(expr.OIFNAME, POD_LINKS, "!="),
+                expr.masquerade(),
+                comment="pods leave under the node's address",
+            )
+        )
+    yield NftChain(
+        table, "leaving", type="nat", hook="postrouting", priority=SRCNAT, rules=tuple(rules)
+    )
+
+
+def keeps_source(net: Network[R]) -> list[str]:
+    """Destinations that see a pod's own address: all pods, multicast, and the exceptions."""
+    wanted = net.config.masquerade
+    exceptions = wanted.except_ if isinstance(wanted, Masquerade) else ()
+    others = [prefix for peer in net.peers for prefix in peer.prefixes]
+    return [*net.prefixes, *others, *MULTICAST[4], *MULTICAST[6], *exceptions]
+
+
+def tunnel_guard(net: Network[R], family: int, port: int, peers: Iterable[str]) -> Iterator[Object]:
+    """Tunnel packets come from known nodes only, and never from a pod.
+
+    Args:
+        family: of the tunnels' outer addresses.
+        port: UDP destination of tunnel packets.
+        peers: the other nodes' tunnel addresses.
+    """
+    table = table_name(net)
+    nodes = NftSet(table, "nodes", type=(_TYPES[family],))
+    yield nodes
+    for address in sorted(peers):
+        yield nodes.elements(address)
+    to_tunnel = expr.match(expr.UDP_DPORT, port)
+    rules = (
+        expr.rule(
+            expr.match(expr.IIFNAME, POD_LINKS),
+            to_tunnel,
+            expr.counter(),
+            expr.drop(),
+            comment="a tunnel packet that a pod made",
+        ),
+        expr.rule(
+            to_tunnel,
+            expr.fib_local("daddr"),
+            expr.in_set(_SADDR[family], nodes.name, negate=True),
+            expr.counter(),
+            expr.drop(),
+            comment="a tunnel packet of no node of ours",
+        ),
+    )
+    yield NftChain(table, "tunnels", hook="prerouting", priority=RAW, rules=rules)
+
+
+def elements(of: NftSet, prefixes: Iterable[IpNetwork]) -> Iterator[Object]:
+    """One object each, so that a change of one leaves the others alone; none overlap."""
+    for prefix in collapse_addresses(prefixes):  # type: ignore[type-var]  # all of one family
+        yield of.elements(str(prefix))
+
+
+def of_family(prefixes: Iterable[str], family: int) -> list[IpNetwork]:
+    """Those of one address family."""
+    return [one for one in map(ip_network, prefixes) if one.version == family]
