@@ -30,7 +30,9 @@ class Ledger:
 
     def pool(self, spec: PoolSpec) -> AddressPool:
         """The pool of ``spec``. Only for reading: changes go through the ledger."""
-        pool = self._pools.pop(spec, None) or self._make(spec)
+        pool = self._pools.pop(spec, None)
+        if pool is None:
+            pool = self._make(spec)
         self._pools[spec] = pool
         if len(self._pools) > MAX_POOLS:
             del self._pools[next(iter(self._pools))]

@@ -195,6 +195,16 @@ def test_released_addresses_rest_then_come_back_oldest_first(pools, clock):
     assert addresses(take(pools, SMALL, owner(6))) == addresses(held[3])
 
 
+def test_an_address_comes_back_only_when_all_others_were_used(pools, clock):
+    found = []
+    for i in range(6):
+        given = take(pools, SMALL, owner(i))
+        pools.release(owner(i), given.addresses)
+        clock.now += 1000
+        found += addresses(given)
+    assert found == ["10.1.0.2", "10.1.0.3", "10.1.0.4", "10.1.0.5", "10.1.0.6", "10.1.0.2"]
+
+
 def test_while_it_rests_an_address_is_used_only_if_nothing_else_is_free(pools, clock):
     first = take(pools, SMALL, owner(0))
     second = take(pools, SMALL, owner(1))
