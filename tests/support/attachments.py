@@ -46,9 +46,9 @@ def plan(n: int, ifname: str = "eth0") -> tuple[Object, ...]:
             alias=f"cnidaria:net/c{n}/{ifname}",
         ),
         Sysctl(f"net.ipv6.conf.{ifname}.accept_ra", "0", where="pod"),
-        Neighbour(ifname, "169.254.1.1", mac(n, 1), where="pod"),
         Address(ifname, f"{v4}/32", where="pod"),
         Address(ifname, f"{v6}/128", nodad=True, where="pod"),
+        Neighbour(ifname, "169.254.1.1", mac(n, 1), where="pod"),
         Route("0.0.0.0/0", via="169.254.1.1", dev=ifname, onlink=True, where="pod"),
         Route("::/0", via="fe80::1", dev=ifname, onlink=True, where="pod"),
         Route(f"{v4}/32", dev=link, scope="link"),
@@ -102,9 +102,13 @@ def bring_up(host: NetNS, objects: Sequence[Object] = NODE) -> None:
 
 
 def ours(host: NetNS, without: Sequence[Object] = NODE) -> list[Object]:
-    """What bears our mark on the node, but for the node's own."""
+    """What bears our mark on the node, but for the node's own; elements of its set of pods, too."""
     known = {obj.key for obj in without}
-    return [obj for obj in Kernel(host).owned() if obj.key not in known]
+    kernel = Kernel(host)
+    found = [obj for obj in kernel.owned() if obj.key not in known]
+    for difference in kernel.differences([PODS.holding()]):
+        found += [PODS.elements(element) for element in difference.found or ()]
+    return found
 
 
 def links(namespace: NetNS) -> set[str]:

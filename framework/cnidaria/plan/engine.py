@@ -13,9 +13,11 @@ from dataclasses import dataclass, field
 
 from cnidaria.cni.errors import CniError
 from cnidaria.kernel.netns import NetNS
-from cnidaria.plan.attachment import Attachment
+from cnidaria.plan.attachment import Attachment, Key
 from cnidaria.plan.failure import as_cni_error, combine
+from cnidaria.plan.mend import Changes, mend
 from cnidaria.plan.namespaces import Places, Sides
+from cnidaria.plan.objects import Object
 from cnidaria.plan.transactions import Transactions
 
 log = logging.getLogger(__name__)
@@ -70,6 +72,36 @@ class Engine(Transactions):
             return
         log.info("recovery of %s: was %s, is withdrawn", attachment.id, attachment.state)
         outcome.append(attachment.id)
+
+    def put_back(self, key: Key, host: NetNS, objects: Collection[Object]) -> Changes:
+        """Those of an attachment's ``objects`` that are not there, or not as they should be.
+
+        Where its link is gone everything on it is, on both sides: then the whole plan is applied
+        again, if the container's namespace still is where it was.
+
+        Raises:
+            KernelError: the kernel cannot be read. What it refuses to change is in the result.
+        """
+        changes = Changes()
+        with self.exclusive(key):
+            attachment = self.store.get(*key)
+            if attachment is None or attachment.state != "attached":
+                return changes
+            with Places(attachment, host, None) as sides:
+                if sides.host is not None:
+                    self._put_back(attachment, sides, [*objects], changes)
+        return changes
+
+    def _put_back(
+        self, attachment: Attachment, sides: Sides, objects: list[Object], changes: Changes
+    ) -> None:
+        plan = attachment.objects
+        wrong = self._hands.differences([obj for obj in plan if obj in objects], sides)
+        if any(not one.field and one.object.ends() for one in wrong):
+            if sides.pod is None:
+                return  # it went with its container: a matter of DEL or the sweep
+            wrong = self._hands.differences(plan, sides)
+        mend(lambda left: self._hands.apply(left, sides), wrong, changes)
 
     def gc(
         self, network: str, plugin: str, valid: Collection[tuple[str, str]], host: NetNS

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from cnidaria.kernel.errors import Difference, KernelError
-from cnidaria.kernel.handle import Kernel
 from cnidaria.plan.objects import Object
+
+Apply = Callable[[Sequence[Object]], None]
+"""Makes objects so; raises :class:`KernelError` for the first that is refused."""
 
 
 @dataclass
@@ -22,13 +24,13 @@ class Changes:
         return bool(self.applied or self.withdrawn or self.errors)
 
 
-def mend(kernel: Kernel, wrong: Sequence[Difference], changes: Changes) -> bool:
+def mend(apply: Apply, wrong: Sequence[Difference], changes: Changes) -> bool:
     """Make right what differs, in order; whether all of it could be done."""
     left = list(dict.fromkeys(one.object for one in wrong))
     errors = len(changes.errors)
     while left:
         try:
-            kernel.apply(left)
+            apply(left)
             changes.applied += left
             break
         except KernelError as error:

@@ -12,7 +12,7 @@ from cnidaria.kernel.handle import Kernel
 from cnidaria.kernel.netns import NetNS
 from cnidaria.plan.claims import Claims
 from cnidaria.plan.mend import Changes, mend
-from cnidaria.plan.objects import Object
+from cnidaria.plan.objects import NftElements, NftSet, Object
 from cnidaria.plan.sides import KernelFor
 
 log = logging.getLogger(__name__)
@@ -68,10 +68,11 @@ class Reconciler:
             self._prune(kernel, have.values(), scope, changes)
             wrong = [obj for obj in self._desired if have.get(obj.key) != obj]
             self._repair(kernel, wrong, changes)
+            self._prune_elements(kernel, changes)
             return changes
 
-    def repair(self, objects: Sequence[Object]) -> Changes:
-        """Put back those of ``objects`` that are desired and not there, or not as they should be.
+    def put_back(self, objects: Sequence[Object]) -> Changes:
+        """Those of ``objects`` that are desired and not there, or not as they should be.
 
         Raises:
             KernelError: the kernel cannot be read.
@@ -87,7 +88,7 @@ class Reconciler:
             wrong = kernel.differences(candidates) if candidates else []
             if not wrong:
                 return
-            if not mend(kernel, wrong, changes):
+            if not mend(kernel.apply, wrong, changes):
                 return
             candidates = self._desired
 
@@ -105,3 +106,32 @@ class Reconciler:
             ]
             changes.errors += kernel.withdraw(extra)
         changes.withdrawn += extra
+
+    def _prune_elements(self, kernel: Kernel, changes: Changes) -> None:
+        """Elements of our sets that nobody declares: they bear no mark but their set's."""
+        sets = [obj for obj in self._desired if isinstance(obj, NftSet) and obj.content is None]
+        if not sets:
+            return
+        with self._frozen() as claims:
+            declared = [*self._desired, *claims.objects(self._namespace.cookie)]
+            for one in sets:
+                if extra := strays(kernel, one, declared):
+                    changes.errors += kernel.withdraw([extra])
+                    changes.withdrawn.append(extra)
+
+
+def strays(kernel: Kernel, one: NftSet, declared: Iterable[Object]) -> NftElements | None:
+    """What is in the set and not among ``declared``."""
+    place = one.family, one.table, one.name
+    known = [
+        element
+        for obj in declared
+        if isinstance(obj, NftElements) and (obj.family, obj.table, obj.set) == place
+        for element in obj.elements
+    ]
+    keys = {element.key for element in known}
+    for difference in kernel.differences([one.holding(*known)]):
+        extra = [element for element in difference.found or () if element.key not in keys]
+        if difference.field == "content" and extra:
+            return one.elements(*extra)
+    return None

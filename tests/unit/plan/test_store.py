@@ -185,6 +185,36 @@ def test_the_journal_does_not_grow_for_ever(tmp_path: Path) -> None:
     assert again.cooling() == store.cooling()
 
 
+def states(store: Store) -> list[tuple[str, str]]:
+    return [(one.container, one.state) for one in store.all()]
+
+
+def test_truncated_or_flipped_anywhere_it_is_what_it_once_was(tmp_path: Path) -> None:
+    store = opened(tmp_path)
+    once: list[list[tuple[str, str]]] = [[]]
+    for change in (
+        lambda: store.begin(attachment(1)),
+        lambda: store.commit(attachment(1).id),
+        lambda: store.begin(attachment(2, objects=(), config={})),
+        lambda: store.detaching(attachment(1).id),
+        lambda: store.forget(attachment(1).id),
+    ):
+        change()
+        once.append(states(store))
+    path = tmp_path / "journal"
+    data = path.read_bytes()
+    seen = []
+    for length in range(len(data) + 1):
+        path.write_bytes(data[:length])
+        seen.append(states(opened(tmp_path)))
+    assert [now for n, now in enumerate(seen) if n == 0 or seen[n - 1] != now] == once
+    for bit in range(0, len(data) * 8, 7):
+        flipped = bytearray(data)
+        flipped[bit // 8] ^= 1 << bit % 8
+        path.write_bytes(flipped)
+        assert states(opened(tmp_path)) in once[:-1]
+
+
 def test_a_removed_journal_is_written_anew(tmp_path: Path) -> None:
     store = opened(tmp_path)
     store.begin(attachment(1))
