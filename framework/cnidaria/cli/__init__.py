@@ -26,8 +26,8 @@ examples:
 """
 
 
-def parser() -> argparse.ArgumentParser:
-    """The parser of the whole command line."""
+def parser(wanted: str = "") -> argparse.ArgumentParser:
+    """The parser of the command line; with ``wanted`` only that command's arguments are known."""
     root = argparse.ArgumentParser(
         prog="cnidaria",
         description="Pod networks that you extend in Python.",
@@ -43,15 +43,17 @@ def parser() -> argparse.ArgumentParser:
             description=summary[0].upper() + summary[1:] + ".",
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
-        module = import_module(f"cnidaria.cli.{name}")
-        module.arguments(command)
-        command.set_defaults(run=module.run)
+        if name == wanted:
+            module = import_module(f"cnidaria.cli.{name}")
+            module.arguments(command)
+            command.set_defaults(run=module.run)
     return root
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; 0 if it did what it was asked, 1 if not, 2 if the asking was wrong."""
-    arguments = parser().parse_args(argv)
+    words = sys.argv[1:] if argv is None else argv
+    arguments = parser(next(iter(words), "")).parse_args(words)
     try:
         return int(arguments.run(arguments))
     except KeyboardInterrupt:

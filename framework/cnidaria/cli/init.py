@@ -12,6 +12,9 @@ from cnidaria.cni.versions import CURRENT
 from cnidaria.ipam import IPAM_TYPE
 from cnidaria.plugins import entry_points
 
+SAFE_VERSION = "1.0.0"
+"""What every runtime in use understands; newer ones choose the newest of ``cniVersions``."""
+
 EXAMPLE = """\
 examples:
   cnidaria init flat --subnet 10.1.0.0/24 --subnet fd00:1::/64
@@ -64,7 +67,12 @@ def conflist(options: argparse.Namespace) -> dict[str, Any]:
     chain = [plugin]
     if options.portmap:
         chain.append({"type": "portmap", "capabilities": {"portMappings": True}})
-    return {"cniVersion": CURRENT, "name": options.name, "plugins": chain}
+    return {
+        "cniVersion": SAFE_VERSION,
+        "cniVersions": [SAFE_VERSION, CURRENT],
+        "name": options.name,
+        "plugins": chain,
+    }
 
 
 def subnet(text: str) -> str:

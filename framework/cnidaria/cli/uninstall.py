@@ -5,11 +5,21 @@ from __future__ import annotations
 import argparse
 import errno
 import shutil
+import sys
 from pathlib import Path
 
+from cnidaria.api import NotReady
 from cnidaria.cli.options import add_paths, settings
+from cnidaria.cluster import StoreError
+from cnidaria.cni.errors import CniError
+from cnidaria.kernel.handle import Kernel
+from cnidaria.kernel.netns import NetNS
+from cnidaria.node import confdir
 from cnidaria.node.install import InstallError, uninstall
 from cnidaria.node.settings import BIN_DIR, Settings
+from cnidaria.node.state import State, open_state
+from cnidaria.plan.journal import StateError
+from cnidaria.plugins import load
 
 EXAMPLE = """\
 examples:
@@ -27,7 +37,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "--bin-dir", type=Path, default=Path(BIN_DIR), metavar="DIR", help="default: %(default)s"
     )
     parser.add_argument("--force", action="store_true", help="although pods are attached")
-    add_paths(parser)
+    add_paths(parser, conf_dir=True)
 
 
 def run(options: argparse.Namespace) -> int:
@@ -39,18 +49,24 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
+def leave_clusters(found: Settings, state: State, host: NetNS) -> None:
+    """Tell the other nodes that this one is gone."""
+    entries, _ = confdir.read(found.conf_dir, state.networks.types)
+    for entry in entries:
+        try:
+            opened = state.networks.open(entry.conf, host)
+            if opened.cluster:
+                state.membership.leave(opened.cluster, opened.net.node)
+        except (CniError, NotReady, StoreError) as error:
+            print(f"{entry.file}: {error}", file=sys.stderr)
+
+
 def clean(found: Settings, *, force: bool) -> None:
     """Withdraw everything of ours from the kernel of this node.
 
     Raises:
         InstallError: the agent runs, pods are attached, or something cannot be withdrawn.
     """
-    from cnidaria.kernel.handle import Kernel
-    from cnidaria.kernel.netns import NetNS
-    from cnidaria.node.state import open_state
-    from cnidaria.plan.journal import StateError
-    from cnidaria.plugins import load
-
     try:
         with open_state(found, load(), 1.0) as state, NetNS.current() as host:
             pods = [one.id for one in state.store.all()]
@@ -60,6 +76,7 @@ def clean(found: Settings, *, force: bool) -> None:
                 )
             for one in state.store.all():
                 state.engine.detach(one.key, host)
+            leave_clusters(found, state, host)
             kernel = Kernel(host)
             failures = kernel.withdraw(kernel.owned())
             if failures:

@@ -69,7 +69,6 @@ class Agent:
             await self._work(state, host, keeper)
             log.info("stopping")
             await server.stop()
-            state.membership.close(leave=True)
 
     async def _work(self, state: State, host: NetNS, keeper: Keeper) -> None:
         """Run the agent's jobs until it is stopped; a job that fails ends the agent."""

@@ -68,7 +68,10 @@ class Keeper:
                 with suppress(TimeoutError):
                     await asyncio.wait_for(self._wake.wait(), LOOK_EVERY)
                 self._wake.clear()
-                await self.refresh()
+                try:
+                    await self.refresh()
+                except Exception:  # pods come and go whatever is wrong here
+                    log.exception("the node's state could not be looked after")
         finally:
             for task in self._followed.values():
                 task.cancel()

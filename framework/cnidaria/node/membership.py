@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import threading
 from collections.abc import Mapping
 
@@ -12,12 +11,9 @@ from cnidaria.cluster import (
     ClusterStore,
     ClusterView,
     NodeNetwork,
-    StoreError,
     StoreOpener,
     open_store,
 )
-
-log = logging.getLogger(__name__)
 
 Handle = tuple[str, str]
 """A store's URL and this node's name in it."""
@@ -73,15 +69,20 @@ class Membership:
         store.publish(network, NodeNetwork(prefixes))
         self._told[_handle(config), network] = told
 
-    def close(self, *, leave: bool) -> None:
-        """Close every store; with ``leave`` the others take this node's routes away at once."""
+    def leave(self, config: ClusterConfig, node: NodeInfo) -> None:
+        """This node is no more: the others take its routes away at once.
+
+        Raises:
+            StoreError: the store cannot be written.
+        """
+        store = self.store(config)
+        store.join(config.node_name, node.addresses, config.expiry)
+        store.leave()
+
+    def close(self) -> None:
+        """Close every store, without leaving: an agent that restarts cuts no connection."""
         with self._lock:
-            for (url, _), store in self._open.items():
-                try:
-                    if leave:
-                        store.leave()
-                except StoreError as error:
-                    log.warning("leaving %s: %s", url, error)
+            for store in self._open.values():
                 store.close()
             self._open.clear()
             self._views.clear()

@@ -45,10 +45,11 @@ def answer(call: Call, body: bytes, settings: Settings, seconds: float) -> Reply
     """Answer ``call`` here, or through an agent that has come up meanwhile."""
     deadline = time.monotonic() + seconds
     try:
+        registry = load(call.name)
         while True:
             with ExitStack() as stack:
                 try:
-                    opened = open_state(settings, load(call.name), POLL)
+                    opened = open_state(settings, registry, POLL)
                     state = stack.enter_context(opened)
                 except StateError as error:
                     if error.errno != errno.EAGAIN or time.monotonic() > deadline:

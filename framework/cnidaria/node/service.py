@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from cnidaria.cni import versions
 from cnidaria.cni.config import NetConf
 from cnidaria.cni.env import Invocation
-from cnidaria.cni.errors import CURRENT_VERSION, CniError, Code
+from cnidaria.cni.errors import CniError, Code
 from cnidaria.ipam.plugin import IPAM_TYPE, IpamPlugin
 from cnidaria.kernel.netns import NetNS, NotANamespaceError
 from cnidaria.node.frame import Call, Reply
@@ -32,25 +32,23 @@ class Service:
 
     def answer(self, call: Call) -> Reply:
         """Do what ``call`` asks for and say so as the specification has it."""
-        version = CURRENT_VERSION
         try:
             invocation = Invocation.parse(call.env)
             if invocation.command == "VERSION":
                 return Reply(0, versions.version_reply(call.stdin))
             conf = NetConf.parse(call.stdin, invocation.command)
-            version = conf.cni_version
-            versions.gate(invocation.command, version)
+            versions.gate(invocation.command, conf.cni_version)
             verbs = self._ipam_verbs if call.name == IPAM_TYPE else self._verbs
             with namespaces(call, invocation) as (host, pod):
                 context = Context(call.id, invocation, conf, host, pod)
                 return Reply(0, verbs[invocation.command](context))
         except CniError as error:
             log.info("%s %s: %s", call.env.get("CNI_COMMAND"), call.name, error)
-            return Reply(1, error.to_json(version))
+            return Reply(1, error.to_json(versions.asked(call.stdin)))
         except Exception as error:
             log.exception("%s %s failed", call.env.get("CNI_COMMAND"), call.name)
             fault = CniError(Code.INTERNAL, f"internal error: {type(error).__name__}: {error}")
-            return Reply(1, fault.to_json(version))
+            return Reply(1, fault.to_json(versions.asked(call.stdin)))
 
 
 def by_name(verbs: Verbs) -> dict[str, Verb]:

@@ -94,5 +94,5 @@ def _opened(settings: Settings, registry: Registry) -> Iterator[State]:
     try:
         yield State(store, engine, pools, addresses, membership, networks)
     finally:
-        membership.close(leave=False)
+        membership.close()
         store.close()
