@@ -18,7 +18,7 @@ from cnidaria.kernel.uapi import NLA_F_NESTED, NLA_TYPE_MASK
 _HEADER = Struct("=IHHII")  # length, type, flags, sequence number, port
 _ATTR = Struct("=HH")  # length, type
 _U16 = Struct("=H")
-_U32 = Struct("=I")
+U32 = Struct("=I")
 HEADER_LENGTH = _HEADER.size
 _PAD = (b"", b"\0\0\0", b"\0\0", b"\0")
 
@@ -55,7 +55,7 @@ def u16(kind: int, value: int) -> bytes:
 
 def u32(kind: int, value: int) -> bytes:
     """An attribute of 32 bits, host order."""
-    return attr(kind, _U32.pack(value))
+    return attr(kind, U32.pack(value))
 
 
 def be16(kind: int, value: int) -> bytes:
@@ -117,7 +117,7 @@ def attribute_list(data: bytes, at: int = 0) -> Iterator[tuple[int, bytes]]:
 
 def number(data: bytes) -> int:
     """An unsigned number in host order, of any length."""
-    return _U32.unpack(data)[0] if len(data) == 4 else int.from_bytes(data, sys.byteorder)
+    return U32.unpack(data)[0] if len(data) == 4 else int.from_bytes(data, sys.byteorder)
 
 
 def string(data: bytes) -> str:

@@ -8,6 +8,8 @@ from cnidaria.kernel.driver import Driver
 from cnidaria.kernel.entries import Addresses, FdbEntries, Neighbours, Rules
 from cnidaria.kernel.linkkinds import Bridges, Macvlans, Veths, Vxlans
 from cnidaria.kernel.links import AnyLinks, BridgePorts, LinkUps
+from cnidaria.kernel.nftchains import Chains, Tables
+from cnidaria.kernel.nftsets import Elements, Sets
 from cnidaria.kernel.objects import (
     Address,
     AnyLink,
@@ -17,6 +19,10 @@ from cnidaria.kernel.objects import (
     LinkUp,
     Macvlan,
     Neighbour,
+    NftChain,
+    NftElements,
+    NftSet,
+    NftTable,
     Object,
     Route,
     Rule,
@@ -41,6 +47,10 @@ DRIVERS: Final[dict[type[Object], Driver[Any]]] = {
     Fdb: FdbEntries(),
     Rule: Rules(),
     Sysctl: Sysctls(),
+    NftTable: Tables(),
+    NftSet: Sets(),
+    NftChain: Chains(),
+    NftElements: Elements(),
 }
 
 

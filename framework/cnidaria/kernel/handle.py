@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterable, Sequence
 from itertools import chain
 
@@ -70,17 +71,19 @@ class Kernel:
     def withdraw(self, objects: Iterable[Object]) -> list[KernelError]:
         """Remove the objects in reverse order, and go on after errors.
 
-        What is not there, or not ours, is left. What goes with a link of the same list is left to
-        the link's deletion; all links are deleted together, at the end.
+        What is not there, or not ours, is left. What goes with a link or nftables table of the
+        same list is left to its deletion; all links are deleted together, at the end.
         """
         objects = list(objects)
         links = [name for obj in objects if isinstance(obj, Link) for name in obj.names()]
+        going = {obj.key for obj in objects}
         with self._session() as session:
-            session.errors = errors = []
+            session.errors = []
             for obj in reversed(objects):
-                if not isinstance(obj, Link) and not set(obj.on()) & set(links):
+                if not isinstance(obj, Link) and going.isdisjoint(obj.parents()):
                     session.collect(driver_of(obj).withdraw, session, obj)
             session.flush()
+            errors = _again(session, session.errors)
             if links:
                 errors += _of_objects(delete_links(session, links[::-1]), objects)
             return errors
@@ -186,3 +189,17 @@ def _of_objects(errors: Iterable[KernelError], objects: Iterable[Object]) -> lis
         )
         for error in errors
     ]
+
+
+def _again(session: Session, errors: list[KernelError]) -> list[KernelError]:
+    """Chains and sets that were in use may be so no more: try as long as that helps."""
+    while True:
+        busy = [error.object for error in errors if error.errno == errno.EBUSY and error.object]
+        rest = [error for error in errors if error.object not in busy]
+        session.errors = found = list[KernelError]()
+        for obj in busy:
+            session.collect(driver_of(obj).withdraw, session, obj)
+        session.flush()
+        if len(found) == len(busy):
+            return rest + found
+        errors = rest + found

@@ -21,6 +21,7 @@ Hook = Callable[[bytes], None]
 _ERROR = Struct("=i")
 _BUFFER = 1 << 16  # a dump's datagrams have up to 32 KiB
 _RECEIVE = 1 << 20
+_SEND = 1 << 20  # a transaction is one datagram; the kernel gives what it allows
 _BATCH_BYTES = 1 << 15
 _BATCH_MESSAGES = 128
 _DUMPS = 20
@@ -64,6 +65,7 @@ class Channel:
             sock.setsockopt(uapi.SOL_NETLINK, uapi.NETLINK_GET_STRICT_CHK, 1)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, pack("@ll", _TIMEOUT, 0))
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVE)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND)
 
     @classmethod
     def open(cls, namespace: NetNS, protocol: int) -> Channel:
@@ -126,28 +128,39 @@ class Channel:
                 return found
         raise KernelError(errno.EINTR, "cannot read the kernel", "it changes too fast")
 
-    def raw(self, data: bytes, sequences: range, *, until: int) -> dict[int, Answer]:
-        """Send messages that are whole already; errors and acks by sequence number.
+    def transaction(
+        self, begin: Request, requests: Sequence[Request], end: Request, hook: Hook | None = None
+    ) -> list[Answer]:
+        """Send requests that are done all or not at all, and gather their answers.
 
-        Args:
-            until: the number whose answer is the last.
+        Where the whole is refused, the first request gets that answer.
 
         Raises:
             KernelError: the kernel gives no answer.
         """
+        first = self._sequence + 1
+        self._sequence += len(requests) + 2
+        last = first + len(requests)
+        data = b"".join(
+            codec.message(
+                kind,
+                flags | uapi.NLM_F_REQUEST | (uapi.NLM_F_ACK if first + n == last else 0),
+                first + n,
+                body,
+            )
+            for n, (kind, flags, body) in enumerate((begin, *requests, end))
+        )
+        if hook:
+            hook(data)
         self._send(data)
         found: dict[int, Answer] = {}
-        while until not in found:
+        while not {first, last} & found.keys():
             for part in codec.parts(self._receive()):
-                if part.kind == uapi.NLMSG_ERROR and part.sequence in sequences:
-                    found.setdefault(part.sequence, _answer(part))
-        return found
-
-    def sequences(self, count: int) -> range:
-        """Fresh sequence numbers for :meth:`raw`."""
-        first = self._sequence + 1
-        self._sequence += count
-        return range(first, first + count)
+                if part.kind == uapi.NLMSG_ERROR and first <= part.sequence <= last:
+                    found[part.sequence] = _answer(part)
+        whole = found.get(first, _DONE)
+        answers = [found.get(first + 1 + n, _DONE) for n in range(len(requests))]
+        return [whole, *answers[1:]] if whole.errno else answers
 
     def _gather(self, first: int, count: int) -> list[Answer]:
         answers = [_DONE] * count

@@ -5,13 +5,13 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from functools import partial
 from struct import Struct
-from typing import TYPE_CHECKING, Any, Literal, ParamSpec
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, ParamSpec
 
-from cnidaria.kernel import uapi
+from cnidaria.kernel import nftuapi, uapi
 from cnidaria.kernel.codec import Part
 from cnidaria.kernel.errors import KernelError
 from cnidaria.kernel.netlink import Answer, Channel, Hook, Request
@@ -33,7 +33,19 @@ GONE = frozenset(
 )
 """How the kernel says that what is to be removed is not there (EINVAL: a port of no bridge)."""
 
+_NFGENMSG = Struct(">BBH")  # family, version, subsystem
+BEGIN, END = (
+    Request(kind, 0, _NFGENMSG.pack(0, 0, nftuapi.NFNL_SUBSYS_NFTABLES))
+    for kind in (nftuapi.NFNL_MSG_BATCH_BEGIN, nftuapi.NFNL_MSG_BATCH_END)
+)
 _IFREQ = Struct("=16si20x")
+
+
+class Change(NamedTuple):
+    """What nftables is to do for one object, and what to do where it refuses."""
+
+    requests: Sequence[Request]
+    on_error: OnError
 
 
 class Session:
@@ -68,6 +80,7 @@ class Session:
         self._stack = ExitStack()
         self._channels: dict[int, Channel] = {}
         self._queue: list[tuple[Request, OnError]] = []
+        self._changes: list[Change] = []
         self._indices: dict[str, int] = {}
         self._names: dict[int, str] = {}
 
@@ -116,7 +129,17 @@ class Session:
         self, verb: Verb, obj: Object, request: Request, on_error: OnError | None = None
     ) -> None:
         """Send this with the next batch; what the kernel refuses is raised unless handled."""
+        if self._changes:
+            self.flush()
         self._queue.append((request, on_error or partial(self._raise, verb, obj)))
+
+    def queue_change(
+        self, verb: Verb, obj: Object, requests: Sequence[Request], on_error: OnError | None = None
+    ) -> None:
+        """Like :meth:`queue`, for nftables: an object's requests are done all or not at all."""
+        if self._queue:
+            self.flush()
+        self._changes.append(Change(requests, on_error or partial(self._raise, verb, obj)))
 
     def flush(self) -> None:
         """Send what is queued.
@@ -124,6 +147,9 @@ class Session:
         Raises:
             KernelError: the first that was refused; all were tried.
         """
+        if self._changes:
+            changes, self._changes = self._changes, []
+            self._commit(changes)
         if not self._queue:
             return
         queue, self._queue = self._queue, []
@@ -131,6 +157,18 @@ class Session:
         for (_, on_error), answer in zip(queue, answers, strict=True):
             if answer.errno:
                 self.collect(on_error, answer)
+
+    def _commit(self, changes: list[Change]) -> None:
+        """In one transaction; where that is refused, each object in one of its own."""
+        requests = [request for change in changes for request in change.requests]
+        channel = self.channel(uapi.NETLINK_NETFILTER)
+        answers = channel.transaction(BEGIN, requests, END, self.hook) if requests else []
+        bad = [answer for answer in answers if answer.errno]
+        if bad and len(changes) > 1:
+            for change in changes:
+                self._commit([change])
+        elif bad:
+            self.collect(changes[0].on_error, bad[0])
 
     def collect(self, function: Callable[P, None], *args: P.args, **kwargs: P.kwargs) -> None:
         """Call it; its error goes to :attr:`errors` where errors are gathered."""
@@ -147,10 +185,10 @@ class Session:
 
     # -- reading ---------------------------------------------------------------------------
 
-    def ask(self, request: Request) -> Answer:
+    def ask(self, request: Request, protocol: int = uapi.NETLINK_ROUTE) -> Answer:
         """The answer to one request, refused or not."""
-        self.flush()
-        return self.channel().batch([request])[0]
+        self._flush_before(protocol)
+        return self.channel(protocol).batch([request])[0]
 
     def step(self, request: Request) -> Answer:
         """The answer to a request that changes something, refused or not."""
@@ -162,7 +200,9 @@ class Session:
         self.flush()
         return self.channel().batch(requests)
 
-    def dump(self, kind: int, body: bytes, *, once: bool = False) -> list[Part]:
+    def dump(
+        self, kind: int, body: bytes, *, once: bool = False, protocol: int = uapi.NETLINK_ROUTE
+    ) -> list[Part]:
         """A dump; nothing where the kernel knows no such table.
 
         Args:
@@ -171,15 +211,22 @@ class Session:
         if once and (kind, body) in self.cache:
             found: list[Part] = self.cache[kind, body]
             return found
-        self.flush()
+        self._flush_before(protocol)
         try:
-            parts = self.channel().dump(kind, body)
+            parts = self.channel(protocol).dump(kind, body)
         except KernelError as error:
             if error.errno not in GONE:
                 raise
             parts = []
         self.cache[kind, body] = parts
         return parts
+
+    def _flush_before(self, protocol: int) -> None:
+        """What is read must show what was queued; of nftables nothing is declared twice, and all
+        of one call is to be one transaction.
+        """
+        if protocol == uapi.NETLINK_ROUTE:
+            self.flush()
 
     def index(self, name: str) -> int:
         """A link's number; 0 if there is none."""

@@ -68,6 +68,10 @@ class Object(
         """Names of the links, in its own namespace, that it goes away with."""
         return ()
 
+    def parents(self) -> tuple[tuple[Any, ...], ...]:
+        """Keys of the objects of its namespace that it goes away with."""
+        return tuple(("link", name) for name in self.on())
+
     def _canonical(self, field: str, check: Callable[[str, _T], _T]) -> None:
         """Check a field that is set, and put it into its one spelling."""
         value = getattr(self, field)

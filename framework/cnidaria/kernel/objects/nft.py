@@ -90,6 +90,10 @@ class _InTable(Object, frozen=True):
         """Family, table and name."""
         return (self.kind, getattr(self, "family"), self.table, self.name)  # noqa: B009
 
+    def parents(self) -> tuple[tuple[Any, ...], ...]:
+        """Its table."""
+        return (("nft_table", getattr(self, "family"), self.table),)  # noqa: B009
+
     def __post_init__(self) -> None:
         self._canonical("table", _table)
         self._canonical("name", _name)
@@ -120,6 +124,9 @@ class NftChain(_InTable, frozen=True):
         self._canonical("device", text.ifname)
         if (self.device is not None) != (self.hook in ("ingress", "egress")):
             raise text.refuse("NftChain.device", self.device, "set for ingress and egress only")
+        if self.hook is None:
+            for field, default in (("type", "filter"), ("priority", 0), ("policy", "accept")):
+                self._set(field, default)
 
     def __str__(self) -> str:
         return f"nft chain {self.family} {self.table} {self.name}"
@@ -127,30 +134,38 @@ class NftChain(_InTable, frozen=True):
 
 @register
 class NftSet(_InTable, frozen=True):
-    """A set, or a map where ``data`` is not empty. Its elements are declared by themselves.
+    """A set, or a map where ``data`` is not empty.
 
     Attributes:
         type: of the keys; several are concatenated.
         data: of the values of a map: type names, or ``("verdict",)``.
         interval: keys may be ranges and prefixes.
+        content: all its elements: what else is in it is removed, in the same transaction.
+            ``None``: its elements are declared by themselves, see :meth:`elements`.
     """
 
     type: tuple[str, ...]
     data: tuple[str, ...] = ()
     interval: bool = False
+    content: tuple[NftElement, ...] | None = None
     family: Family = "inet"
 
     def __post_init__(self) -> None:
         super().__post_init__()
         _check_types(self.type, self.data, type(self).__name__)
+        if self.content is not None:
+            self._set("content", self.elements(*self.content).elements)
+
+    def holding(self, *elements: NftElement | tuple[str, ...] | str) -> NftSet:
+        """The same set with exactly these elements."""
+        return msgspec.structs.replace(self, content=tuple(map(_element, elements)))
 
     def elements(self, *elements: NftElement | tuple[str, ...] | str) -> NftElements:
-        """Elements of this set: texts, tuples of texts (concatenations), or with data."""
-        made = [_element(each) for each in elements]
+        """Some elements of this set: texts, tuples of texts (concatenations), or with data."""
         return NftElements(
             self.table,
             self.name,
-            tuple(made),
+            tuple(map(_element, elements)),
             type=self.type,
             data=self.data,
             interval=self.interval,
@@ -199,11 +214,10 @@ class NftElements(Object, frozen=True):
     def _checked(self, element: NftElement) -> NftElement:
         where = f"element {element} of {self.set}"
         key = _values(where, self.type, element.key)
-        if not self.interval:
-            for name, value in zip(self.type, key, strict=True):
-                low, high = data_type(where, name).bounds(value)
-                if low != high:
-                    raise text.refuse(where, value, "a single value: the set is without intervals")
+        for name, value in zip(self.type, key, strict=True):
+            low, high = data_type(where, name).bounds(value)
+            if low != high and not self.interval:
+                raise text.refuse(where, value, "a single value: the set is without intervals")
         return NftElement(key, _values(where, self.data, element.data))
 
     @property
@@ -211,6 +225,13 @@ class NftElements(Object, frozen=True):
         """Family, table, set, and the keys."""
         keys = tuple(element.key for element in self.elements)
         return ("nft_elements", self.family, self.table, self.set, keys)
+
+    def parents(self) -> tuple[tuple[Any, ...], ...]:
+        """Their table and their set."""
+        return (
+            ("nft_table", self.family, self.table),
+            ("nft_set", self.family, self.table, self.set),
+        )
 
     def __str__(self) -> str:
         some = ", ".join(map(str, self.elements[:3])) + (", …" if len(self.elements) > 3 else "")

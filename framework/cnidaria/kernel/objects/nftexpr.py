@@ -97,6 +97,13 @@ class Bitwise(Expr, frozen=True):
     slot: int = 0
 
 
+class Byteorder(Expr, frozen=True):
+    """Turn ``length`` bytes of a slot from host into network order."""
+
+    length: int = 4
+    slot: int = 0
+
+
 class Cmp(Expr, frozen=True):
     """Go on only if the slot compares so with ``data`` (network byte order, but for host-order
     properties as marks).
@@ -187,6 +194,6 @@ class Notrack(Expr, frozen=True):
 
 
 AnyExpr = (
-    Meta | MetaSet | Payload | Ct | CtSet | Fib | Bitwise | Cmp | Range | Lookup | Immediate
-    | Verdict | Counter | Masquerade | Nat | Reject | Log | Notrack
+    Meta | MetaSet | Payload | Ct | CtSet | Fib | Bitwise | Byteorder | Cmp | Range | Lookup
+    | Immediate | Verdict | Counter | Masquerade | Nat | Reject | Log | Notrack
 )  # fmt: skip

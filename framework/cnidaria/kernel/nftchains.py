@@ -1,0 +1,180 @@
+"""nftables: tables, chains and rules."""
+
+# ruff: noqa: D102  what overrides is documented in driver.py
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator, Sequence
+from functools import partial
+from typing import Any
+
+from cnidaria.kernel import codec, uapi
+from cnidaria.kernel import nftuapi as nf
+from cnidaria.kernel.codec import Attrs, attr, be32, nest, string, text
+from cnidaria.kernel.driver import Driver, Found, compare, not_there
+from cnidaria.kernel.netlink import Request
+from cnidaria.kernel.nftexprs import decode, encode
+from cnidaria.kernel.nftmessages import ask, dump, request
+from cnidaria.kernel.objects import TABLES, NftChain, NftRule, NftTable
+from cnidaria.kernel.session import Session
+
+_HOOK_FIELDS = ("type", "hook", "priority", "device")
+
+
+class Tables(Driver[NftTable]):
+    """Whatever is in a table of ours is ours."""
+
+    def apply(self, session: Session, obj: NftTable) -> None:
+        session.queue_change("add", obj, [new_table(obj.family, obj.name)])
+
+    def withdraw(self, session: Session, obj: NftTable) -> None:
+        delete = request(nf.NFT_MSG_DELTABLE, obj.family, text(nf.NFTA_TABLE_NAME, obj.name))
+        session.queue_change("remove", obj, [delete], partial(not_there, obj))
+
+    def find(self, session: Session, obj: NftTable) -> Found | None:
+        name = text(nf.NFTA_TABLE_NAME, obj.name)
+        found = ask(session, nf.NFT_MSG_GETTABLE, obj.family, name)
+        return Found(obj, True) if found else None
+
+    def owned(self, session: Session) -> Iterator[NftTable]:
+        for family, attrs in dump(session, nf.NFT_MSG_GETTABLE, ""):
+            name = string(attrs[nf.NFTA_TABLE_NAME])
+            if name.startswith(TABLES) and family:
+                yield NftTable(name, family)  # type: ignore[arg-type]  # of FAMILIES
+
+
+def new_table(family: str, name: str) -> Request:
+    """Makes a table that is not there; one that is stays as it is."""
+    attrs = text(nf.NFTA_TABLE_NAME, name)
+    return request(nf.NFT_MSG_NEWTABLE, family, attrs, flags=uapi.NLM_F_CREATE)
+
+
+class Chains(Driver[NftChain]):
+    """A chain is replaced with all its rules, or left as it is."""
+
+    def apply(self, session: Session, obj: NftChain) -> None:
+        found = self.find(session, obj)
+        if found is None:
+            session.queue_change("add", obj, [_new(obj), _flush(obj), *_rules(obj)])
+            return
+        wrong = {difference.field for difference in compare(obj, found.object)}
+        if wrong & {*_HOOK_FIELDS}:
+            again = [_flush(obj), _delete(obj), _new(obj), *_rules(obj)]
+            session.queue_change("add", obj, again)
+        elif wrong:
+            session.queue_change("add", obj, [_new(obj), _flush(obj), *_rules(obj)])
+
+    def withdraw(self, session: Session, obj: NftChain) -> None:
+        session.queue_change("remove", obj, [_flush(obj), _delete(obj)], partial(not_there, obj))
+
+    def find(self, session: Session, obj: NftChain) -> Found | None:
+        attrs = ask(session, nf.NFT_MSG_GETCHAIN, obj.family, *_names(obj))
+        if attrs is None:
+            return None
+        return Found(_chain(obj.family, attrs, self._read_rules(session, obj)), True)
+
+    def owned(self, session: Session) -> Iterator[NftChain]:
+        """Without their rules: who owns a table owns them."""
+        for family, attrs in dump(session, nf.NFT_MSG_GETCHAIN, ""):
+            if string(attrs[nf.NFTA_CHAIN_TABLE]).startswith(TABLES) and family:
+                yield _chain(family, attrs, ())
+
+    @staticmethod
+    def _read_rules(session: Session, obj: NftChain) -> tuple[NftRule, ...]:
+        names = (text(nf.NFTA_RULE_TABLE, obj.table), text(nf.NFTA_RULE_CHAIN, obj.name))
+        found = dump(session, nf.NFT_MSG_GETRULE, obj.family, *names)
+        return tuple(
+            _read_rule(attrs)
+            for _, attrs in found
+            if string(attrs[nf.NFTA_RULE_CHAIN]) == obj.name
+            and string(attrs[nf.NFTA_RULE_TABLE]) == obj.table
+        )
+
+
+def _names(obj: NftChain) -> tuple[bytes, bytes]:
+    return text(nf.NFTA_CHAIN_TABLE, obj.table), text(nf.NFTA_CHAIN_NAME, obj.name)
+
+
+def _new(obj: NftChain) -> Request:
+    attrs = [*_names(obj)]
+    if obj.hook is not None:
+        hook = [
+            be32(nf.NFTA_HOOK_HOOKNUM, nf.HOOKS[obj.family][obj.hook]),
+            attr(nf.NFTA_HOOK_PRIORITY, struct.pack(">i", obj.priority)),
+        ]
+        if obj.device is not None:
+            hook.append(text(nf.NFTA_HOOK_DEV, obj.device))
+        attrs += [
+            nest(nf.NFTA_CHAIN_HOOK, *hook),
+            be32(nf.NFTA_CHAIN_POLICY, nf.NF_POLICIES[obj.policy]),
+            text(nf.NFTA_CHAIN_TYPE, obj.type),
+        ]
+    return request(nf.NFT_MSG_NEWCHAIN, obj.family, *attrs, flags=uapi.NLM_F_CREATE)
+
+
+def _delete(obj: NftChain) -> Request:
+    return request(nf.NFT_MSG_DELCHAIN, obj.family, *_names(obj))
+
+
+def _flush(obj: NftChain) -> Request:
+    """A deletion that names no rule is one of all."""
+    names = (text(nf.NFTA_RULE_TABLE, obj.table), text(nf.NFTA_RULE_CHAIN, obj.name))
+    return request(nf.NFT_MSG_DELRULE, obj.family, *names)
+
+
+def _rules(obj: NftChain) -> list[Request]:
+    return [
+        request(
+            nf.NFT_MSG_NEWRULE,
+            obj.family,
+            text(nf.NFTA_RULE_TABLE, obj.table),
+            text(nf.NFTA_RULE_CHAIN, obj.name),
+            nest(nf.NFTA_RULE_EXPRESSIONS, *map(encode, rule.exprs)),
+            _comment(rule.comment),
+            flags=uapi.NLM_F_CREATE | uapi.NLM_F_APPEND,
+        )
+        for rule in obj.rules
+    ]
+
+
+def _comment(comment: str) -> bytes:
+    """As nft itself keeps it."""
+    if not comment:
+        return b""
+    raw = comment.encode() + b"\0"
+    return attr(nf.NFTA_RULE_USERDATA, bytes((nf.NFTNL_UDATA_RULE_COMMENT, len(raw))) + raw)
+
+
+def _read_rule(attrs: Attrs) -> NftRule:
+    """What we never make is left out: then the rule is another than was declared."""
+    found = codec.attribute_list(attrs.get(nf.NFTA_RULE_EXPRESSIONS, b""))
+    exprs: list[Any] = [expr for _, raw in found if (expr := decode(raw)) is not None]
+    raw = attrs.get(nf.NFTA_RULE_USERDATA, b"")
+    commented = raw[:1] == bytes((nf.NFTNL_UDATA_RULE_COMMENT,)) and len(raw) > 1
+    return NftRule(tuple(exprs), string(raw[2 : 2 + raw[1]]) if commented else "")
+
+
+def _chain(family: str, attrs: Attrs, rules: Sequence[NftRule]) -> NftChain:
+    hook = codec.attributes(attrs.get(nf.NFTA_CHAIN_HOOK, b""))
+    fields: dict[str, Any] = {}
+    if hook:
+        number = int.from_bytes(hook[nf.NFTA_HOOK_HOOKNUM], "big")
+        names = {value: name for name, value in nf.HOOKS[family].items()}
+        policies = {value: name for name, value in nf.NF_POLICIES.items()}
+        policy = int.from_bytes(attrs.get(nf.NFTA_CHAIN_POLICY, b"\1"), "big")
+        device = hook.get(nf.NFTA_HOOK_DEV)
+        fields = {
+            "type": string(attrs[nf.NFTA_CHAIN_TYPE]),
+            "hook": names[number],
+            "priority": struct.unpack(">i", hook[nf.NFTA_HOOK_PRIORITY])[0],
+            "policy": policies[policy],
+            "device": string(device) if device else None,
+        }
+    return NftChain(
+        string(attrs[nf.NFTA_CHAIN_TABLE]),
+        string(attrs[nf.NFTA_CHAIN_NAME]),
+        family=family,  # type: ignore[arg-type]  # of FAMILIES
+        rules=tuple(rules),
+        **fields,
+    )
