@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -15,7 +16,7 @@ from figures import ratio, summary, table
 from hosts import Host
 
 from cnidaria.cni.errors import CniError
-from cnidaria.testing.runtime import Attachment
+from cnidaria.testing.runtime import Attachment, execute
 
 MODES = ("flat", "overlay")
 CHAINS = ("ptp", "ptp+firewall")
@@ -47,6 +48,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     with contextlib.ExitStack() as held:
         arena = Arena(held, options.only)
         found: dict[str, Any] = {"options": {**vars(options)}, "left_out": arena.left_out}
+        found["empty_program"] = floor(arena.host(), options.rounds)
         sequential = {}
         for stack in STACKS:
             rounds = options.rounds if stack == "v4" else options.rounds // DUAL_STACK_SHARE
@@ -103,6 +105,19 @@ class Arena:
     def contestants(self, stack: str) -> list[Contestant]:
         ours = [self.agent.contestant(mode, stack) for mode in self.modes] if self.agent else []
         return [*ours, *(self._references[chain, stack] for chain in self.chains)]
+
+
+def floor(host: Host, rounds: int) -> dict[str, float]:
+    """Executing a program that does nothing: a part of every other figure."""
+
+    def once() -> float:
+        start = time.perf_counter()
+        execute(shutil.which("true") or "/bin/true", b"{}", {}, timeout=10)
+        return time.perf_counter() - start
+
+    found = summary([host.netns.run(once) for _ in range(rounds)])
+    print(f"executing an empty program: p50 {found['p50_ms']:.2f} ms")
+    return found
 
 
 def one_by_one(contestants: Sequence[Contestant], rounds: int) -> Times:
@@ -193,7 +208,7 @@ def memory(arena: Arena, pods: int) -> dict[str, Any]:
     for pod in attached:
         one.delete(pod)
     per_pod = {key: round((full[key] - idle[key]) / pods, 2) for key in idle}
-    found = {"idle": idle, f"with_{pods}_pods": full, "per_pod": per_pod}
+    found: dict[str, dict[str, Any]] = {"idle": idle, f"with_{pods}_pods": full, "per_pod": per_pod}
     rows = [(name, values["rss_kib"], values["pss_kib"]) for name, values in found.items()]
     table("agent memory (KiB)", ("", "RSS", "PSS"), rows)
     return found
@@ -220,7 +235,7 @@ def with_leases(arena: Arena, held: int, rounds: int) -> Times:
 def show(title: str, times: Mapping[str, Mapping[str, Any]]) -> None:
     head = ["", "ADD p50", "p90", "p99", "DEL p50", "p90", "p99", "ratio ADD/DEL p50"]
     keys = ("p50_ms", "p90_ms", "p99_ms")
-    table(title, head, (_row(name, found, keys) for name, found in times.items()))
+    table(title, head, ([*_row(name, found, keys)] for name, found in times.items()))
 
 
 def _row(name: str, found: Mapping[str, Any], keys: Sequence[str]) -> Iterator[Any]:

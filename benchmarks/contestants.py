@@ -122,6 +122,8 @@ def our_conflist(mode: str, stack: str, store: Path) -> dict[str, Any]:
         },
     }
     if mode == "overlay":
+        # Each network needs an identifier of its own.
+        plugin["vni"] = 1 + list(RANGES).index(stack)
         plugin["cluster"] = {"store": f"sqlite:{store}", "node": "benchmark"}
     return {"cniVersion": "1.1.0", "name": f"{mode}-{stack}", "plugins": [plugin]}
 
@@ -140,8 +142,12 @@ class Agent:
         self._command("install", "--bin-dir", str(self._bin))
         self._log = (directory / "agent.log").open("w+")
         self._process = self._start()
-        for mode, stack in networks:
-            self.contestant(mode, stack).wait_until_ready()
+        try:
+            for mode, stack in networks:
+                self.contestant(mode, stack).wait_until_ready()
+        except BaseException as error:
+            error.add_note(self._end())
+            raise
 
     def contestant(self, mode: str, stack: str, name: str = "") -> Contestant:
         """One of the networks."""
@@ -168,16 +174,21 @@ class Agent:
     def close(self) -> None:
         """Stop it. Raises if it had not lived on until now."""
         lived = self._process.poll() is None
-        self._process.terminate()
-        try:
-            self._process.wait(30)
-        finally:
-            self._process.kill()
-            self._log.seek(0)
-            log = self._log.read()
-            self._log.close()
+        log = self._end()
         if not lived:
             raise RuntimeError(f"the agent ended by itself:\n{log}")
+
+    def _end(self) -> str:
+        """Stop it; its log."""
+        with self._log as log:
+            self._process.terminate()
+            try:
+                self._process.wait(30)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+                self._process.wait()
+            log.seek(0)
+            return log.read()
 
     def _contestant(self, name: str, conflist: Mapping[str, Any]) -> Contestant:
         return Contestant(name, self._host, Runtime(conflist, [self._bin], {"PATH": PATH}))
