@@ -71,11 +71,14 @@ def version_reply(stdin: bytes = b"") -> bytes:
 
     Whatever ``stdin`` is, there is an answer: probing must work for every runtime.
     """
-    asked = CURRENT
+    return msgspec.json.encode({"cniVersion": asked(stdin), "supportedVersions": SUPPORTED})
+
+
+def asked(stdin: bytes) -> str:
+    """The version to answer in: that of the configuration if it has one that is spoken."""
     try:
         raw = msgspec.json.decode(stdin)
-        if isinstance(raw, dict) and raw.get("cniVersion") in SUPPORTED:
-            asked = raw["cniVersion"]
-    except (ValueError, TypeError, RecursionError):
-        pass
-    return msgspec.json.encode({"cniVersion": asked, "supportedVersions": SUPPORTED})
+    except (ValueError, RecursionError):
+        return CURRENT
+    version = raw.get("cniVersion") if isinstance(raw, dict) else None
+    return version if isinstance(version, str) and version in SUPPORTED else CURRENT
