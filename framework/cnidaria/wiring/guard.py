@@ -60,8 +60,8 @@ def masquerading(net: Network[R]) -> Iterator[Object]:
         yield from elements(inside, of_family(keeps_source(net), family))
         rules.append(
             expr.rule(
-                expr.in_set(_SADDR[family], pods.name),
-                expr.in_set(_DADDR[family], inside.name, negate=True),
+                expr.in_set(_SADDR[family], pods),
+                expr.in_set(_DADDR[family], inside, negate=True),
                 expr.match(expr.OIFNAME, POD_LINKS, "!="),
                 expr.masquerade(),
                 comment="pods leave under the node's address",
@@ -105,7 +105,7 @@ def tunnel_guard(net: Network[R], family: int, port: int, peers: Iterable[str]) 
         expr.rule(
             to_tunnel,
             expr.fib_local("daddr"),
-            expr.in_set(_SADDR[family], nodes.name, negate=True),
+            expr.in_set(_SADDR[family], nodes, negate=True),
             expr.counter(),
             expr.drop(),
             comment="a tunnel packet of no node of ours",
