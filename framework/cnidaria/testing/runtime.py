@@ -17,7 +17,8 @@ from __future__ import annotations
 import os
 import subprocess
 import threading
-from collections.abc import Collection, Mapping, Sequence
+import time
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -63,6 +64,7 @@ class Runtime:
         path: the directories that plugins are in.
         environ: the plugins' environment besides ``CNI_*``; default: this process's.
         timeout: seconds that one plugin may take.
+        observe: told verb, plugin and seconds of each call that succeeded.
     """
 
     def __init__(
@@ -71,6 +73,7 @@ class Runtime:
         path: Sequence[str | os.PathLike[str]],
         environ: Mapping[str, str] | None = None,
         timeout: float = TIMEOUT,
+        observe: Callable[[str, str, float], object] | None = None,
     ) -> None:
         data = conflist if isinstance(conflist, bytes) else msgspec.json.encode(conflist)
         self.network: ConfList = parse_conflist(data)
@@ -79,6 +82,7 @@ class Runtime:
         self._environ = {key: text for key, text in around.items() if not key.startswith("CNI_")}
         self._environ["CNI_PATH"] = ":".join(self._path)
         self._timeout = timeout
+        self._observe = observe
         self._lock = threading.Lock()
         self._results: dict[tuple[str, str], tuple[Attachment, Json]] = {}
 
@@ -145,10 +149,14 @@ class Runtime:
     ) -> bytes:
         request = request_of(self.network, plugin, attachment, prev_result)
         environ = {**self._environ, "CNI_COMMAND": verb, **environment(attachment)}
-        program = find(str(folded(plugin)["type"]), self._path)
-        return execute(
-            program, msgspec.json.encode({**request, **(more or {})}), environ, self._timeout
-        )
+        kind = str(folded(plugin)["type"])
+        program = find(kind, self._path)
+        stdin = msgspec.json.encode({**request, **(more or {})})
+        started = time.perf_counter()
+        answer = execute(program, stdin, environ, self._timeout)
+        if self._observe:
+            self._observe(verb, kind, time.perf_counter() - started)
+        return answer
 
 
 def request_of(
