@@ -4,11 +4,12 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Iterable, Iterator
-from functools import partial
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial, wraps
 from typing import Any, Generic, NamedTuple, TypeVar
 
 from cnidaria.kernel import uapi
+from cnidaria.kernel.codec import Part
 from cnidaria.kernel.errors import Difference
 from cnidaria.kernel.netlink import Answer, Request
 from cnidaria.kernel.objects import Object
@@ -27,6 +28,19 @@ class Found(NamedTuple):
 
     object: Object
     ours: bool
+
+
+def known(decode: Callable[[Session, Part], Found | None]) -> Callable[..., Found | None]:
+    """What others made may be of a kind that we cannot say: as if it were not there."""
+
+    @wraps(decode)
+    def tolerant(session: Session, part: Part) -> Found | None:
+        try:
+            return decode(session, part)
+        except (ValueError, KeyError):
+            return None
+
+    return tolerant
 
 
 class Driver(Generic[O]):

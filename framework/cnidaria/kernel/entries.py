@@ -1,6 +1,6 @@
 """Addresses, neighbours, FDB entries and rules."""
 
-# ruff: noqa: ARG002, D102  what overrides is documented in driver.py
+# ruff: noqa: ARG002, ARG004, D102  what overrides is documented in driver.py
 from __future__ import annotations
 
 import socket
@@ -9,7 +9,7 @@ from struct import Struct
 
 from cnidaria.kernel import codec, uapi
 from cnidaria.kernel.codec import Attrs, Part, attr, number, packed, string, unpacked
-from cnidaria.kernel.driver import Entry, Found
+from cnidaria.kernel.driver import Entry, Found, known
 from cnidaria.kernel.netlink import Request
 from cnidaria.kernel.objects import PROTOCOL, Address, Fdb, Neighbour, Rule
 from cnidaria.kernel.objects.text import ZERO_MAC
@@ -78,15 +78,22 @@ class Addresses(Entry[Address]):
     def _dump(self, session: Session, family: int, index: int) -> Iterator[Found]:
         body = _IFADDRMSG.pack(family, 0, 0, 0, index)
         for part in session.dump(uapi.RTM_GETADDR, body, once=True):
-            yield self._decode(session, part)
+            found = self.decode(session, part)
+            if found:
+                yield found
 
     @staticmethod
-    def _decode(session: Session, part: Part) -> Found:
+    @known
+    def decode(session: Session, part: Part) -> Found | None:
+        """``None``: its link is gone already."""
         _, bits, _, _, index = _IFADDRMSG.unpack_from(part.body)
         attrs = codec.attributes(part.body, _IFADDRMSG.size)
         raw = attrs.get(uapi.IFA_LOCAL) or attrs[uapi.IFA_ADDRESS]
+        dev = session.name(index)
+        if not dev:
+            return None
         found = Address(
-            session.name(index),
+            dev,
             f"{unpacked(raw)}/{bits}",
             nodad=bool(number(attrs.get(uapi.IFA_FLAGS, b"\0")) & uapi.IFA_F_NODAD),
         )
@@ -123,18 +130,19 @@ class Neighbours(Entry[Neighbour]):
             return None
         answer = session.ask(Request(uapi.RTM_GETNEIGH, 0, self._head(obj, index)))
         for part in answer.parts:
-            return self._decode(session, part)
+            return self.decode(session, part)
         return None
 
     def owned(self, session: Session) -> Iterator[Neighbour]:
         for family in (socket.AF_INET, socket.AF_INET6):
             for part in session.dump(uapi.RTM_GETNEIGH, _NDMSG.pack(family, 0, 0, 0, 0)):
-                found = self._decode(session, part)
+                found = self.decode(session, part)
                 if found and found.ours and isinstance(found.object, Neighbour):
                     yield found.object
 
     @staticmethod
-    def _decode(session: Session, part: Part) -> Found | None:
+    @known
+    def decode(session: Session, part: Part) -> Found | None:
         """An entry that was learned is nobody's: as if it were not there."""
         _, index, state, _, _ = _NDMSG.unpack_from(part.body)
         attrs = codec.attributes(part.body, _NDMSG.size)
@@ -144,6 +152,15 @@ class Neighbours(Entry[Neighbour]):
         address = unpacked(attrs[uapi.NDA_DST])
         found = Neighbour(session.name(index), address, lladdr.hex(":"))
         return Found(found, protocol_of(attrs, uapi.NDA_PROTOCOL) == PROTOCOL)
+
+    @staticmethod
+    def place(session: Session, part: Part) -> tuple[tuple[str, str, str], bool]:
+        """Key of the entry, and whether it is ours; also of one that is gone or not permanent."""
+        index = _NDMSG.unpack_from(part.body)[1]
+        attrs = codec.attributes(part.body, _NDMSG.size)
+        address = unpacked(attrs[uapi.NDA_DST])
+        ours = protocol_of(attrs, uapi.NDA_PROTOCOL) == PROTOCOL
+        return ("neighbour", session.name(index), address), ours
 
 
 class FdbEntries(Entry[Fdb]):
@@ -182,6 +199,15 @@ class FdbEntries(Entry[Fdb]):
                 if found.key == obj.key:
                     return Found(found, True)
         return None
+
+    @staticmethod
+    def place(session: Session, part: Part) -> tuple[str, str, str, str | None]:
+        """Key of the entry, also of one that is gone."""
+        index = _NDMSG.unpack_from(part.body)[1]
+        attrs = codec.attributes(part.body, _NDMSG.size)
+        mac, dst = attrs[uapi.NDA_LLADDR].hex(":"), attrs.get(uapi.NDA_DST)
+        several = mac == ZERO_MAC and dst is not None
+        return "fdb", session.name(index), mac, unpacked(dst) if dst and several else None
 
     def owned(self, session: Session) -> Iterator[Fdb]:
         from cnidaria.kernel.linkinfo import our_links
@@ -242,12 +268,14 @@ class Rules(Entry[Rule]):
     def _dump(self, session: Session, family: int) -> Iterator[Found]:
         body = _FIB_RULE.pack(family, 0, 0, 0, 0, 0, 0, 0, 0)
         for part in session.dump(uapi.RTM_GETRULE, body, once=True):
-            found = self._decode(part)
+            found = self.decode(session, part)
             if found:
                 yield found
 
     @staticmethod
-    def _decode(part: Part) -> Found | None:
+    @known
+    def decode(session: Session, part: Part) -> Found | None:
+        """``None`` is a rule of a kind that we never make."""
         family, dst_len, src_len, _, table, _, _, action, _ = _FIB_RULE.unpack_from(part.body)
         attrs = codec.attributes(part.body, _FIB_RULE.size)
         actions = {value: name for name, value in uapi.FR_ACTIONS.items()}

@@ -10,7 +10,7 @@ from typing import Any
 
 from cnidaria.kernel import codec, uapi
 from cnidaria.kernel.codec import Attrs, Part, attr, nest, number, packed, u32, unpacked
-from cnidaria.kernel.driver import Entry, Found
+from cnidaria.kernel.driver import Entry, Found, known
 from cnidaria.kernel.netlink import Request
 from cnidaria.kernel.objects import MAIN, PROTOCOL, Encap, Route
 from cnidaria.kernel.session import Session, need_index
@@ -134,6 +134,7 @@ def _encap(encap: Encap) -> tuple[bytes, bytes]:
     return codec.u16(uapi.RTA_ENCAP_TYPE, _ENCAPS[len(dst)]), nest(uapi.RTA_ENCAP, *attrs)
 
 
+@known
 def decode(session: Session, part: Part) -> Found | None:
     """``None`` is a route of a kind that we never make, as one to several next hops."""
     family, bits, _, _, table, protocol, scope, kind, flags = _RTMSG.unpack_from(part.body)
