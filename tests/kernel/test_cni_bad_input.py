@@ -1,0 +1,259 @@
+"""Bad input through the installed executables: what comes back, and that nothing was changed.
+
+The parsers have tests of their own for every detail (``tests/unit/cni``, ``tests/unit/ipam``).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from contextlib import nullcontext
+from typing import Any
+
+import pytest
+
+from support.cni import FLAT, NETWORK, CniNode, network
+
+POD = "victim"
+
+
+@pytest.fixture(scope="module", params=["agent", "one-shot"])
+def node(request: pytest.FixtureRequest) -> Iterator[CniNode]:
+    """A node with one pod, ``c0``, which has 10.1.0.2; and the namespace of another one."""
+    with CniNode() as node, node.agent() if request.param == "agent" else nullcontext():
+        node.add("c0")
+        node.pod(POD)
+        yield node
+
+
+def refused(node: CniNode, code: int, *says: str, **call: Any) -> None:
+    """An ADD that must be refused, with an error that says all this, and change nothing."""
+    with node.unchanged():
+        error = node.call("ADD", call.pop("pod", POD), **call).error(code)
+    for part in says:
+        assert part in error, error
+
+
+def config(**changes: Any) -> bytes:
+    return json.dumps(network(**changes)).encode()
+
+
+def nested(depth: int) -> bytes:
+    return config(deep=0).replace(b"0}", b"[" * depth + b"]" * depth + b"}")
+
+
+@pytest.mark.parametrize(
+    ("data", "says"),
+    [
+        (b"", "not valid JSON"),
+        (config()[:-1], "not valid JSON"),
+        (b"[]", "a list; must be a JSON object"),
+        (config(name="X").replace(b"X", b"\xff\xfe"), "not UTF-8"),
+        (nested(100), "nested deeper than 64 levels"),
+        (nested(100_000), "nested deeper than 64 levels"),
+        (b" " * (20 << 20), "larger than 1048576 bytes"),
+    ],
+    ids=["empty", "cut", "list", "not UTF-8", "deep", "very deep", "20 MiB"],
+)
+def test_what_is_no_json(node: CniNode, data: bytes, says: str) -> None:
+    refused(node, 6, says, conf=data)
+
+
+@pytest.mark.parametrize(
+    ("changes", "code", "says"),
+    [
+        ({"name": None}, 7, ['missing key "name"']),
+        ({"name": "../pods"}, 7, ['name = "../pods"', "must be ASCII letters"]),
+        ({"name": 7}, 7, ["name = 7"]),
+        ({"type": None}, 7, ['missing key "type"']),
+        ({"type": "../../bin/sh"}, 7, ['type = "../../bin/sh"', "without '/'"]),
+        ({"type": "cnidaria-flop"}, 7, ['type = "cnidaria-flop"', "cnidaria-flat"]),
+        ({"cniVersion": "9.0.0"}, 1, ['cniVersion = "9.0.0"', "1.1.0"]),
+        ({"cniVersion": 1.0}, 7, ["cniVersion = 1.0", "must be a string"]),
+        ({"cniVersion": "0.3.7"}, 1, ['cniVersion = "0.3.7"']),
+    ],
+    ids=repr,
+)
+def test_name_type_and_version(
+    node: CniNode, changes: dict[str, Any], code: int, says: list[str]
+) -> None:
+    refused(node, code, *says, conf=config(**changes))
+
+
+@pytest.mark.parametrize(
+    ("env", "says"),
+    [
+        ({"CNI_COMMAND": "PING"}, ["CNI_COMMAND = 'PING'", "ADD, DEL, CHECK"]),
+        ({"CNI_CONTAINERID": None}, ["CNI_CONTAINERID", "missing"]),
+        ({"CNI_CONTAINERID": "../../etc"}, ["CNI_CONTAINERID = '../../etc'", "must be"]),
+        ({"CNI_CONTAINERID": "a/b"}, ["CNI_CONTAINERID = 'a/b'", "must be"]),
+        ({"CNI_CONTAINERID": "-rf"}, ["CNI_CONTAINERID = '-rf'", "must be"]),
+        ({"CNI_IFNAME": ""}, ["CNI_IFNAME", "missing"]),
+        ({"CNI_IFNAME": ".."}, ["CNI_IFNAME = '..'"]),
+        ({"CNI_IFNAME": "../eth0"}, ["CNI_IFNAME = '../eth0'", "'/'"]),
+        ({"CNI_IFNAME": "eth%d"}, ["CNI_IFNAME = 'eth%d'", "'%'"]),
+        ({"CNI_IFNAME": "a" * 16}, ["CNI_IFNAME", "at most 15 bytes, is 16"]),
+        ({"CNI_NETNS": None}, ["CNI_NETNS", "missing"]),
+        ({"CNI_NETNS": "run/netns/p"}, ["CNI_NETNS = 'run/netns/p'", "absolute"]),
+        ({"CNI_NETNS": "/run/../proc/1/ns/net"}, ["CNI_NETNS", "'..'"]),
+        ({"CNI_ARGS": "IP"}, ["CNI_ARGS = 'IP'", "KEY=VALUE"]),
+        ({"CNI_ARGS": "COLOUR=red"}, ["CNI_ARGS", "'COLOUR'", "IgnoreUnknown"]),
+        ({"CNI_ARGS": "MAC=01:00:5e:00:00:01"}, ["MAC = '01:00:5e:00:00:01'"]),
+        ({"CNI_ARGS": "IP=10.1.0.256"}, ["10.1.0.256"]),
+    ],
+    ids=repr,
+)
+def test_environment(node: CniNode, env: dict[str, str | None], says: list[str]) -> None:
+    refused(node, 4, *says, **env)
+
+
+def test_netns_that_is_none(node: CniNode) -> None:
+    regular, fifo = node.dir / "file", node.dir / "fifo"
+    regular.touch()
+    if not fifo.exists():
+        os.mkfifo(fifo)
+    own = f"/proc/{os.getpid()}/ns/mnt"
+    for path, says in (
+        ("/run/netns/absent", "No such file"),
+        (str(regular), "must be a network namespace"),
+        (str(fifo), "must be a network namespace"),
+        ("/dev/null", "must be a network namespace"),
+        (str(node.dir), "must be a network namespace"),
+        (own, "another type"),
+    ):
+        refused(node, 8, f"CNI_NETNS = {path!r}", says, CNI_NETNS=path)
+
+
+def test_netns_that_is_the_nodes_own(node: CniNode) -> None:
+    own = f"/proc/{os.getpid()}/fd/{node.host.fd}"
+    refused(node, 8, "the caller's own", "CNI_NETNS_OVERRIDE", CNI_NETNS=own)
+
+
+def ranges(*sets: Any) -> dict[str, Any]:
+    return {"ranges": [[{"subnet": one} if isinstance(one, str) else one] for one in sets]}
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"masqerade": True}, ['"masqerade"', 'did you mean "masquerade"']),
+        ({"IPAM": {"subnett": "10.1.0.0/24"}}, ["ipam.subnett", 'did you mean "ipam.subnet"']),
+        ({"underlay": "wired"}, ['underlay = "wired"', '"routed"']),
+        ({"mtu": 575}, ["mtu = 575", "between 576 and 65535"]),
+        ({"mtu": 65536}, ["mtu = 65536", "between 576 and 65535"]),
+        ({"mtu": "1500"}, ['mtu = "1500"']),
+        ({"uplink": "eth0/1"}, ['uplink = "eth0/1"']),
+        ({"masquerade": {"except": ["10.0.0.1/8"]}}, ["masquerade.except[0]", '"10.0.0.0/8"']),
+        ({"ipam": None}, ['missing key "ipam"']),
+        ({"ipam": {}}, ['missing key "ipam"']),
+        ({"ipam": {"type": "../host-local"}}, ["ipam.type"]),
+        ({"ipam": {"subnet": "10.1.0.0"}}, ["ipam.subnet"]),
+        ({"ipam": {"subnet": "10.1.0.5/24"}}, ["ipam.subnet", '"10.1.0.0/24"']),
+        ({"ipam": {"subnet": "010.1.0.0/24"}}, ["ipam.subnet"]),
+        ({"ipam": {"subnet": "10.1.0.0/31"}}, ["ipam.subnet", "too small", "at most 30"]),
+        (
+            {"ipam": ranges("10.2.0.0/16", "10.2.3.0/24")},
+            ["ipam.ranges[1][0].subnet", "overlaps with", "ipam.ranges[0][0]"],
+        ),
+        (
+            {
+                "ipam": ranges(
+                    {
+                        "subnet": "10.2.0.0/24",
+                        "rangeStart": "10.2.0.9",
+                        "rangeEnd": "10.2.0.3",
+                    }
+                )
+            },
+            ["ipam.ranges[0][0].rangeEnd", "10.2.0.3", "must not be below"],
+        ),
+        (
+            {"ipam": ranges({"subnet": "10.2.0.0/24", "rangeStart": "10.3.0.9"})},
+            ["ipam.ranges[0][0].rangeStart", "an address of the subnet 10.2.0.0/24"],
+        ),
+        ({"ipam": {"ranges": [[]]}}, ["ipam.ranges[0]", "at least one range"]),
+        (
+            {"runtimeConfig": {"mac": "00:00:00:00:00:00"}},
+            ["runtimeConfig.mac", "00:00:00:00:00:00"],
+        ),
+    ],
+    ids=repr,
+)
+def test_configuration(node: CniNode, changes: dict[str, Any], says: list[str]) -> None:
+    raw = {key: value for key, value in NETWORK.items() if key.lower() not in changes}
+    if "IPAM" in changes:
+        raw.pop("ipam")
+    refused(node, 7, *says, conf=json.dumps({**raw, **changes}).encode())
+
+
+@pytest.mark.parametrize(
+    ("wish", "code", "says"),
+    [
+        ("10.9.0.5", 102, ["10.9.0.5", "10.1.0.1-10.1.0.254"]),
+        ("10.1.0.2", 102, ["10.1.0.2", "c0"]),
+        ("10.1.0.1", 102, ["10.1.0.1", "gateway"]),
+        ("10.1.0.0", 102, ["10.1.0.0", "network address"]),
+        ("10.1.0.255", 102, ["10.1.0.255", "broadcast"]),
+        ("10.1.0.7", 102, ["10.1.0.7", "left out by ipam.exclude"]),
+        ("10.1.0.8", 102, ["10.1.0.8", "default/web"]),
+        ("fd00:2::5", 102, ["fd00:2::5"]),
+    ],
+)
+def test_requested_address(node: CniNode, wish: str, code: int, says: list[str]) -> None:
+    ipam = {
+        **NETWORK["ipam"],
+        "exclude": ["10.1.0.7"],
+        "reservations": {"10.1.0.8": "default/web"},
+    }
+    refused(node, code, *says, conf=network(ipam=ipam), CNI_ARGS=f"IP={wish}")
+
+
+def test_pool_exhausted(node: CniNode) -> None:
+    small = network(name="small", ipam={"subnet": "10.8.0.0/29", "exclude": ["10.8.0.4/30"]})
+    args = "K8S_POD_NAMESPACE=shop;K8S_POD_NAME=web-0"
+    node.add("s1", small, CNI_ARGS=args)
+    node.add("s2", small, CNI_ARGS=args)
+    refused(node, 101, "2 of 2", "shop", conf=small)
+    error = node.call("STATUS", conf=small).error(50)
+    assert "2 of 2" in error
+    node.delete("s1", small)
+    node.delete("s2", small)
+
+
+@pytest.mark.parametrize("type_", [FLAT, "cnidaria-overlay"])
+def test_uplink_missing(node: CniNode, type_: str) -> None:
+    conf = network(name="other", type=type_, uplink="nosuch0")
+    says = "uplink 'nosuch0': there is no such interface"
+    refused(node, 11, says, conf=conf)
+    with node.unchanged():
+        assert says in node.call("STATUS", conf=conf).error(50)
+    node.delete(POD, conf)
+
+
+@pytest.mark.parametrize(
+    ("prev_result", "says"),
+    [
+        ([], "prevResult = []"),
+        ({"cniVersion": "1.1.0", "ips": [{"address": "10.1.0.256/24"}]}, "prevResult.ips[0]"),
+        ({"cniVersion": "1.1.0", "interfaces": 7}, "prevResult.interfaces"),
+        ({"cniVersion": "0.2.0", "ip4": {"ip": "10.1.0.5/24"}}, "prevResult.cniVersion"),
+        ({"cniVersion": "0.4.0", "ips": []}, "prevResult.cniVersion"),
+    ],
+    ids=repr,
+)
+def test_prev_result(node: CniNode, prev_result: Any, says: str) -> None:
+    conf = network(prevResult=prev_result)
+    refused(node, 7, says, conf=conf)
+    node.delete(POD, conf)
+    with_it = "with-it"
+    node.add(with_it)
+    node.delete(with_it, conf)
+    assert node.call("CHECK", with_it).exit, "it is gone"
+
+
+@pytest.mark.parametrize("verb", ["ADD", "DEL", "CHECK", "STATUS", "GC"])
+def test_errors_are_in_the_configurations_version(node: CniNode, verb: str) -> None:
+    answer = node.call(verb, POD, network(cniVersion="1.0.0", name=""))
+    assert json.loads(answer.stdout)["cniVersion"] == "1.0.0"
+    answer.error(7)
