@@ -13,7 +13,7 @@ from cnidaria.cni.errors import CniError, Code
 from cnidaria.cni.result import Result
 from cnidaria.ipam.config import IpamConfig
 from cnidaria.ipam.keys import IPAM_TYPE
-from cnidaria.ipam.leases import LeaseSet, Owner
+from cnidaria.ipam.leases import LeaseSet, Owner, pod_name
 from cnidaria.ipam.pools import Pools
 from cnidaria.ipam.requested import requested
 from cnidaria.kernel.netns import NetNS
@@ -111,6 +111,7 @@ def _attachment(
         container=invocation.container_id,
         ifname=invocation.ifname,
         plugin=IPAM_TYPE,
+        pod=pod_name(invocation.args),
         request_id=request_id,
         netns_path=invocation.netns,
         config=dict(conf.raw),

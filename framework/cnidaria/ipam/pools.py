@@ -56,13 +56,9 @@ class Pools:
             pools.restore(attachment)
         return pools
 
-    def restore(self, attachment: Attachment, pod: str = "") -> None:
-        """Hold the addresses of an attachment that was made before a restart.
-
-        Args:
-            pod: ``namespace/name``, if it is known.
-        """
-        owner = Owner(attachment.container, attachment.ifname, pod)
+    def restore(self, attachment: Attachment) -> None:
+        """Hold the addresses of an attachment that was made before a restart."""
+        owner = Owner(attachment.container, attachment.ifname, attachment.pod)
         with self._lock:
             for lease in attachment.leases:
                 if not self._ledger(lease.pool).hold(lease.address, owner):

@@ -25,6 +25,7 @@ class _Recorded(msgspec.Struct, frozen=True, kw_only=True):
     container: str
     ifname: str
     plugin: str
+    pod: str = ""
     request_id: bytes = b""
     netns_path: str = ""
     netns_cookie: int = 0
@@ -52,6 +53,7 @@ class Attachment(_Recorded, frozen=True, kw_only=True):
 
     Attributes:
         plugin: the CNI type that made it.
+        pod: ``namespace/name`` in Kubernetes, ``""`` if it is not known.
         request_id: of the request that made it; a repetition of that request gets ``result``.
         netns_path: where the container's namespace was found, may be gone or another one by now.
         netns_cookie: the kernel's lasting name of that namespace (``SO_NETNS_COOKIE``); 0 if none.
