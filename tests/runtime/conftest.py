@@ -1,7 +1,9 @@
-"""A fresh private node with one network, for each test and each network."""
+"""A fresh private node with one network, for each test, each network, with and without agent."""
 
 from __future__ import annotations
 
+import json
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,20 +11,35 @@ import pytest
 
 from runtime.networks import NETWORKS, Network
 from support.image import write_image
-from support.node import Node
+from support.node import PLUGIN_DIR, Daemon, Node
+
+CNIDARIA = str(Path(sys.executable).with_name("cnidaria"))
+"""Our command, beside the interpreter that runs the tests."""
 
 
-@pytest.fixture(params=NETWORKS, ids=lambda network: network.label)
+def start_agent(node: Node) -> Daemon:
+    """Start the agent; it listens when the networks' state is in the kernel."""
+    agent = node.start("agent", CNIDARIA, "agent")
+    agent.wait_until(node.path("/run/cnidaria/agent.sock").exists)
+    return agent
+
+
+@pytest.fixture(params=NETWORKS, ids=str)
 def network(request: pytest.FixtureRequest) -> Network:
     chosen: Network = request.param
     return chosen
 
 
-@pytest.fixture
-def node(network: Network) -> Iterator[Node]:
+@pytest.fixture(params=["agent", "one-shot"])
+def node(network: Network, request: pytest.FixtureRequest) -> Iterator[Node]:
+    """A node with our plugins installed; after the test no attachment may be in its journal."""
     with Node() as private:
         network.write(private)
+        private.run(CNIDARIA, "install", f"--bin-dir={PLUGIN_DIR}")
+        agent = start_agent(private) if request.param == "agent" else None
         yield private
+        assert json.loads(private.run(CNIDARIA, "pods", "--json").stdout) == []
+        assert agent is None or (agent.running() and "Traceback" not in agent.log())
 
 
 @pytest.fixture(scope="session")

@@ -25,6 +25,14 @@ class Network:
     """What its plugins leave by design (patterns for ``leftovers``)."""
     name: str = "pods"
 
+    @property
+    def has_status(self) -> bool:
+        """Whether its version of CNI has STATUS and GC."""
+        return self.cni_version == "1.1.0"
+
+    def __str__(self) -> str:
+        return self.label
+
     def write(self, node: Node) -> None:
         """Make it the node's one network."""
         conflist = {
@@ -36,11 +44,11 @@ class Network:
 
 
 IPAM = {
-    "type": "host-local",
+    "type": "cnidaria-ipam",
     "ranges": [[{"subnet": "10.22.0.0/24"}], [{"subnet": "fd00:22::/64"}]],
     "routes": [{"dst": "0.0.0.0/0"}, {"dst": "::/0"}],
 }
-MAIN = {"type": "ptp", "ipam": IPAM}
+FLAT = {"type": "cnidaria-flat", "underlay": "routed", "ipam": IPAM}
 
 SOMAXCONN = 517
 """What the chain's tuning plugin sets net.core.somaxconn to in a pod."""
@@ -61,10 +69,15 @@ CHAIN = (
 )
 BRIDGE = {"type": "bridge", "bridge": "cni0", "isGateway": True, "ipam": IPAM}
 
+MODERN = Network("alone-1.1", (FLAT,), cni_version="1.1.0")
+"""For clients that know STATUS and GC."""
+
+OVERLAY = Network("overlay", ({"type": "cnidaria-overlay", "vni": 22, "ipam": IPAM},))
+
 NETWORKS = (
-    Network("alone", (MAIN,)),
+    Network("alone", (FLAT,)),
     # The reference portmap's CHECK fails on its own rules where a pod has two address families.
-    Network("chained", (MAIN, *CHAIN), port_mapping=True, checks=False),
+    Network("chained", (FLAT, *CHAIN), port_mapping=True, checks=False),
     # The reference bridge keeps its bridge, with the gateway's addresses.
     Network("ipam-under-bridge", (BRIDGE,), residue=(r"\w+: (.* )?cni0\b.*",)),
 )

@@ -9,7 +9,7 @@ import json
 
 import pytest
 
-from runtime.networks import Network
+from runtime.networks import MODERN, NETWORKS, Network
 from runtime.pods import Pod, life_of_two_pods
 from support.image import PAGE
 from support.leftovers import assert_nothing_left, snapshot
@@ -18,7 +18,10 @@ from support.node import PLUGIN_DIR, Daemon, Node
 
 OCICNI = str(RUNTIMES / "bin" / "ocicni")
 
-pytestmark = needs(OCICNI, "busybox", "iptables", f"{PLUGIN_DIR}/portmap")
+pytestmark = [
+    needs(OCICNI, "busybox", "iptables", f"{PLUGIN_DIR}/portmap"),
+    pytest.mark.parametrize("network", [*NETWORKS, MODERN], ids=str, indirect=True),
+]
 
 
 class Ocicni:
@@ -83,8 +86,9 @@ def test_two_pods_come_and_go(node: Node, client: Ocicni, network: Network) -> N
 
 def test_gc_removes_what_a_vanished_pod_left(node: Node, client: Ocicni, network: Network) -> None:
     """After a pod that went without DEL, GC leaves only the pod that is still valid."""
-    client.attach("valid")
+    valid = client.attach("valid")
     before = snapshot(node)
     client.forget(client.attach("vanished"))
     client.call("gc", "valid")
     assert_nothing_left(node, before, network.residue)
+    client.detach(valid)

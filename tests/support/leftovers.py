@@ -45,6 +45,8 @@ BY_DESIGN = (
     r"iptables: -A CNI-FORWARD .*-j CNI-ADMIN",
     # host-local remembers where it stopped.
     r"files: /var/lib/cni/networks/\S+/(lock|last_reserved_ip\.\d+)",
+    # Our journal; what is in it is asked of `cnidaria pods`.
+    r"files: /run/cnidaria/(journal|lock|status\.json)",
     # The kernel's own, once somebody has made the node a router.
     r"routes: anycast \S+ dev eth0 .*",
 )
@@ -65,7 +67,7 @@ def snapshot(node: Node) -> State:
     """All of the node's state that attaching a pod could change, when its addresses are settled."""
     wait_for(
         "duplicate address detection",
-        lambda: not node.run("ip", "address", "show", "up", "tentative").stdout,
+        lambda: not node.run("ip", "-o", "address", "show", "up", "tentative").stdout,
     )
     state = {}
     for kind, command in COMMANDS.items():
