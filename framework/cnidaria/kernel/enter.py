@@ -7,7 +7,11 @@ import os
 import sys
 import threading
 from collections.abc import Callable
-from typing import Any, Final, Generic, NoReturn, TypeVar
+from functools import cache
+from typing import TYPE_CHECKING, Any, Final, Generic, NoReturn, TypeVar
+
+if TYPE_CHECKING:
+    import ctypes
 
 T = TypeVar("T")
 
@@ -30,10 +34,15 @@ else:
         """
         import ctypes
 
-        libc = ctypes.CDLL(None, use_errno=True)
-        if libc.setns(fd, nstype):
+        if _libc().setns(fd, nstype):
             error = ctypes.get_errno()
             raise OSError(error, os.strerror(error))
+
+    @cache
+    def _libc() -> ctypes.CDLL:
+        import ctypes
+
+        return ctypes.CDLL(None, use_errno=True)
 
 
 def run_in(fd: int, call: Callable[[], T]) -> T:

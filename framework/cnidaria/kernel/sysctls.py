@@ -4,14 +4,15 @@
 from __future__ import annotations
 
 import errno
+import os
 from collections.abc import Iterable
-from pathlib import Path
 
 from cnidaria.kernel.driver import Driver, Found
 from cnidaria.kernel.objects import Object, Sysctl
 from cnidaria.kernel.session import Session, refused
 
-ROOT = Path("/proc/sys")
+ROOT = "/proc/sys"
+_LIMIT = 4096  # a page: longer none can be
 
 
 class Sysctls(Driver[Sysctl]):
@@ -38,16 +39,25 @@ class Sysctls(Driver[Sysctl]):
         return ()
 
 
-def _path(obj: Sysctl) -> Path:
-    return ROOT.joinpath(*obj.parts)
+def _open(obj: Sysctl, flags: int) -> int:
+    return os.open("/".join((ROOT, *obj.parts)), flags | os.O_CLOEXEC)
 
 
 def _read(obj: Sysctl) -> str:
-    return " ".join(_path(obj).read_text().split())
+    fd = _open(obj, os.O_RDONLY)
+    try:
+        return " ".join(os.read(fd, _LIMIT).decode(errors="replace").split())
+    finally:
+        os.close(fd)
 
 
 def _write(obj: Sysctl, session: Session) -> None:
-    if _read(obj) != obj.value:
-        if session.hook:
-            session.hook(str(obj).encode())
-        _path(obj).write_text(obj.value + "\n")
+    if _read(obj) == obj.value:
+        return
+    if session.hook:
+        session.hook(str(obj).encode())
+    fd = _open(obj, os.O_WRONLY)
+    try:
+        os.write(fd, obj.value.encode() + b"\n")
+    finally:
+        os.close(fd)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from ipaddress import ip_address, ip_interface, ip_network
 
 _MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}")
@@ -15,6 +16,7 @@ def refuse(where: str, value: object, allowed: str) -> ValueError:
     return ValueError(f"{where} = {value!r}: must be {allowed}")
 
 
+@lru_cache(1024)
 def ifname(where: str, value: str) -> str:
     """A link's name, as the kernel's ``dev_valid_name`` has it."""
     bad = value in ("", ".", "..") or any(c in "/:" or c.isspace() or c == "\0" for c in value)
@@ -23,6 +25,7 @@ def ifname(where: str, value: str) -> str:
     return value
 
 
+@lru_cache(4096)
 def mac(where: str, value: str, *, unicast: bool = True) -> str:
     """A MAC in lower case, bytes separated by colons."""
     text = value.lower().replace("-", ":")
@@ -33,6 +36,7 @@ def mac(where: str, value: str, *, unicast: bool = True) -> str:
     return text
 
 
+@lru_cache(4096)
 def address(where: str, value: str) -> str:
     """An IP address without prefix length."""
     try:
@@ -41,6 +45,7 @@ def address(where: str, value: str) -> str:
         raise refuse(where, value, "an IP address as 10.1.0.5 or fd00::5") from None
 
 
+@lru_cache(4096)
 def prefixed(where: str, value: str) -> str:
     """An IP address with its prefix length."""
     if "/" in value:
@@ -51,6 +56,7 @@ def prefixed(where: str, value: str) -> str:
     raise refuse(where, value, "an address with its prefix length as 10.1.0.5/24 or fd00::5/64")
 
 
+@lru_cache(4096)
 def prefix(where: str, value: str) -> str:
     """A network prefix without host bits; a lone address is its own prefix."""
     try:
