@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
+from typing import Final
 
 from cnidaria.cni.errors import CniError
 from cnidaria.kernel.netns import NetNS
@@ -21,6 +22,9 @@ from cnidaria.plan.objects import Object
 from cnidaria.plan.transactions import Transactions
 
 log = logging.getLogger(__name__)
+
+BUSY: Final = 0.2
+"""Seconds for which a repair waits for somebody who works on the same attachment."""
 
 
 @dataclass
@@ -73,35 +77,42 @@ class Engine(Transactions):
         log.info("recovery of %s: was %s, is withdrawn", attachment.id, attachment.state)
         outcome.append(attachment.id)
 
-    def put_back(self, key: Key, host: NetNS, objects: Collection[Object]) -> Changes:
+    def put_back(self, key: Key, host: NetNS, objects: Collection[Object]) -> Changes | None:
         """Those of an attachment's ``objects`` that are not there, or not as they should be.
 
         Where its link is gone everything on it is, on both sides: then the whole plan is applied
-        again, if the container's namespace still is where it was.
+        again, if the container's namespace still is where it was. If not, the link went with its
+        container, which is a matter of DEL or the sweep.
+
+        Returns:
+            ``None`` if somebody else works on the attachment for longer than it should wait.
 
         Raises:
             KernelError: the kernel cannot be read. What it refuses to change is in the result.
         """
         changes = Changes()
-        with self.exclusive(key):
+        with self._exclusive.try_(key, BUSY) as idle:
+            if not idle:
+                return None
             attachment = self.store.get(*key)
             if attachment is None or attachment.state != "attached":
                 return changes
             with Places(attachment, host, None) as sides:
                 if sides.host is not None:
-                    self._put_back(attachment, sides, [*objects], changes)
+                    self._put_back(attachment, sides, objects, changes)
         return changes
 
     def _put_back(
-        self, attachment: Attachment, sides: Sides, objects: list[Object], changes: Changes
+        self, attachment: Attachment, sides: Sides, objects: Collection[Object], changes: Changes
     ) -> None:
         plan = attachment.objects
         wrong = self._hands.differences([obj for obj in plan if obj in objects], sides)
-        if any(not one.field and one.object.ends() for one in wrong):
-            if sides.pod is None:
-                return  # it went with its container: a matter of DEL or the sweep
+        if sides.pod is not None and any(one.object.ends() for one in wrong):
             wrong = self._hands.differences(plan, sides)
-        mend(lambda left: self._hands.apply(left, sides), wrong, changes)
+        if sides.pod is None and any(not one.field for one in wrong if one.object.ends()):
+            return
+        reachable = [one for one in wrong if sides.pod or not _reaches_pod(one.object)]
+        mend(lambda left: self._hands.apply(left, sides), reachable, changes)
 
     def gc(
         self, network: str, plugin: str, valid: Collection[tuple[str, str]], host: NetNS
@@ -155,3 +166,7 @@ class Engine(Transactions):
             except CniError as error:
                 errors.append(error)
         return done, errors
+
+
+def _reaches_pod(obj: Object) -> bool:
+    return any(where == "pod" for where, _ in obj.ends())

@@ -33,10 +33,14 @@ class Exclusive:
             self._leave(key, entry)
 
     @contextmanager
-    def try_(self, key: Hashable) -> Iterator[bool]:
-        """Whether nobody else works on ``key``; if so, nobody will until the end of the block."""
+    def try_(self, key: Hashable, timeout: float = 0.0) -> Iterator[bool]:
+        """Whether nobody else works on ``key``; if so, nobody will until the end of the block.
+
+        Args:
+            timeout: seconds to wait for that.
+        """
         entry = self._enter(key)
-        got = entry.lock.acquire(blocking=False)
+        got = entry.lock.acquire(timeout=timeout)
         try:
             yield got
         finally:
