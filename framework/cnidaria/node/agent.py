@@ -66,7 +66,8 @@ class Agent:
             gc.freeze()
             log.info("listening on %s", self._settings.socket)
             self._ready()
-            await self._work(state, host, keeper)
+            with keeper.repairer:
+                await self._work(state, host, keeper)
             log.info("stopping")
             await server.stop()
 

@@ -23,8 +23,9 @@ from cnidaria.kernel.netns import NetNS
 from cnidaria.node import confdir, report
 from cnidaria.node.networks import NetworkId, Opened
 from cnidaria.node.settings import Settings
-from cnidaria.node.state import State
+from cnidaria.node.state import State, boottime
 from cnidaria.plan.reconcile import Reconciler
+from cnidaria.plan.repair import Repairer
 
 log = logging.getLogger(__name__)
 
@@ -39,6 +40,7 @@ class Keeper:
 
     Attributes:
         problems: why a network, or a file of the directory, is not in force.
+        repairer: puts back what others remove, while it is entered.
     """
 
     def __init__(self, settings: Settings, state: State, host: NetNS) -> None:
@@ -47,6 +49,7 @@ class Keeper:
         self._state = state
         self._host = host
         self._reconciler = Reconciler(Kernel, host, state.store.frozen)
+        self.repairer = Repairer(state.engine, self._reconciler, host, boottime)
         self._wake = asyncio.Event()
         self._configured: dict[NetworkId, NetConf] = {}
         self._followed: dict[tuple[str, str], asyncio.Task[None]] = {}
@@ -88,7 +91,11 @@ class Keeper:
 
     def _report(self, opened: Iterable[Opened]) -> None:
         """Tell ``cnidaria status`` what there is."""
-        told = {"networks": dict(map(describe, opened)), "problems": self.problems}
+        told = {
+            "networks": dict(map(describe, opened)),
+            "problems": self.problems,
+            "repairs": dict(self.repairer.counts),
+        }
         if told != self._told:
             try:
                 report.write(self._settings, told)
