@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -14,6 +15,7 @@ import pytest
 from msgspec.structs import replace
 
 from cnidaria.cni.errors import CniError, Code
+from cnidaria.kernel import uapi
 from cnidaria.kernel.handle import Kernel
 from cnidaria.kernel.netns import NetNS
 from cnidaria.plan.attachment import Attachment
@@ -354,6 +356,31 @@ def test_many_at_once(node: NetNS, tmp_path: Path) -> None:
             assert links(pod) == set()
 
 
+def test_dels_that_come_together_share_a_deletion(node: NetNS, tmp_path: Path) -> None:
+    deletions: list[bytes] = []
+
+    def hook(data: bytes) -> None:
+        if int.from_bytes(data[4:6], sys.byteorder) == uapi.RTM_DELLINK:
+            deletions.append(data)
+
+    it = engine(tmp_path, lambda namespace: Kernel(namespace, hook))
+    with ExitStack() as stack:
+        count = 24
+        start = threading.Barrier(count)
+        pods = [stack.enter_context(new_namespace()) for _ in range(count)]
+        made = [it.attach(attachment(n, pod), node, pod) for n, pod in enumerate(pods, 1)]
+
+        def detach(one: Attachment) -> None:
+            start.wait(PATIENCE)
+            it.detach(one.key, node)
+
+        with ThreadPoolExecutor(count) as threads:
+            list(threads.map(detach, made))
+    assert ours(node) == []
+    assert it.store.all() == []
+    assert len(deletions) < count / 2
+
+
 def test_a_del_waits_for_its_add(node: NetNS, pod: NetNS, tmp_path: Path) -> None:
     working, go_on = threading.Event(), threading.Event()
 
@@ -371,6 +398,31 @@ def test_a_del_waits_for_its_add(node: NetNS, pod: NetNS, tmp_path: Path) -> Non
         assert add.result(PATIENCE).state == "attached"
         assert delete.result(PATIENCE) is not None
     assert_nothing(it, node, pod)
+
+
+class Faulty(Object, frozen=True):
+    """A kind whose author made a mistake."""
+
+    name: str
+
+    @property
+    def key(self) -> tuple[Any, ...]:
+        return ("faulty", self.name)
+
+
+def test_a_faulty_kind_does_not_keep_the_rest_there(
+    node: NetNS, pod: NetNS, tmp_path: Path
+) -> None:
+    it = engine(tmp_path)
+    with pytest.raises(TypeError, match="Faulty"):
+        it.attach(attachment(1, pod, objects=(*plan(1), Faulty("x"))), node, pod)
+    assert ours(node) == []
+    assert links(pod) == set()
+    assert [one.state for one in it.store.all()] == ["detaching"]
+    # Its plugin is not loaded by the next process, which knows nothing of the kind.
+    it = engine(tmp_path)
+    assert it.recover(node).finished == [attachment(1).id]
+    assert it.store.all() == []
 
 
 # -- GC, sweep, recovery -----------------------------------------------------------------------

@@ -101,7 +101,14 @@ class Repairer:
                 if ready:
                     agenda.happened(events.read(), time.monotonic())
                 if touched := agenda.take(time.monotonic()):
-                    agenda.looked(self.look(touched), time.monotonic())
+                    agenda.looked(self._safely(touched), time.monotonic())
+
+    def _safely(self, touched: Touched) -> Touched:
+        try:
+            return self.look(touched)
+        except Exception:  # whatever is wrong with one object, the others need their repair
+            log.exception("repair failed")
+            return touched
 
     # -- one look --------------------------------------------------------------------------
 

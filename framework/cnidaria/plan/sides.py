@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from itertools import groupby
@@ -14,6 +16,8 @@ from cnidaria.plan.coalesce import Coalescer
 from cnidaria.plan.cover import covered
 from cnidaria.plan.namespaces import Sides
 from cnidaria.plan.objects import Object
+
+log = logging.getLogger(__name__)
 
 KernelFor = Callable[[NetNS], AbstractContextManager[Kernel]]
 """Gives a kernel to talk to for as long as the block lasts."""
@@ -112,6 +116,12 @@ class Hands:
                 return kernel.withdraw(objects)
         except KernelError as error:
             return [error]
+        except Exception as error:  # a faulty kind of somebody's must not keep the rest there
+            if len(objects) > 1:
+                return [e for obj in reversed(objects) for e in self._withdraw([obj], namespace)]
+            log.exception("removing %s", objects[0])
+            reason = f"{type(error).__name__}: {error}"
+            return [KernelError(errno.EIO, f"cannot remove {objects[0]}", reason)]
 
     def _delete(self, host: NetNS, names: list[str]) -> list[KernelError]:
         """Delete links of the host together with what others delete there at this moment."""

@@ -68,16 +68,9 @@ class Touched:
         if self.everything or obj.key in self.keys:
             return True
         places = self.lost if fresh else self.lost | self.changed
-        return bool(places) and any(place in places for place in places_of(obj))
-
-
-def places_of(obj: Object) -> Iterable[tuple[Any, ...]]:
-    """The links and tables whose events are about ``obj``, too."""
-    if obj.kind.startswith("nft_"):
-        table = getattr(obj, "table", "") or getattr(obj, "name", "")
-        yield "nft_table", getattr(obj, "family", ""), table
-    for name in (*obj.names(), *obj.on()):
-        yield "link", name
+        if not places:
+            return False
+        return obj.key in places or any(parent in places for parent in obj.parents())
 
 
 class Agenda:
