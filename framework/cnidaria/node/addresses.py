@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from ipaddress import ip_network
 from typing import Any
 
+import msgspec
+
 from cnidaria.api import Request
 from cnidaria.cluster import ClusterConfig, StoreError
 from cnidaria.cni.config import NetConf
@@ -25,7 +27,7 @@ from cnidaria.ipam import (
     prefixes_of_foreign,
     requested,
 )
-from cnidaria.ipam.delegate import Delegation
+from cnidaria.ipam.delegate import Delegation, find
 from cnidaria.kernel.netns import NetNS
 from cnidaria.node.membership import Membership
 from cnidaria.plan.attachment import Attachment
@@ -50,10 +52,12 @@ class Addresses:
         invocation: Invocation,
         host: NetNS,
         cluster: ClusterConfig | None,
+        request_id: bytes,
     ) -> Lending:
         """What one ADD takes its addresses by."""
         claim = self.claim(conf, cluster)
-        return Lending(self._store, self._pools, conf, invocation, host, claim)
+        store, pools = self._store, self._pools
+        return Lending(store, pools, conf, invocation, host, claim, request_id)
 
     def claim(self, conf: NetConf, cluster: ClusterConfig | None) -> Claim:
         """Claims this node's block of a cluster's prefix in the cluster store."""
@@ -108,11 +112,20 @@ class Addresses:
     def release_unknown(self, conf: NetConf, invocation: Invocation, host: NetNS) -> None:
         """DEL of an attachment that we do not know: another IPAM plugin may know more.
 
+        One that cannot be had cannot have lent anything either: ADD fails without it.
+
         Raises:
             CniError: the plugin's own.
         """
-        if conf.ipam and ipam_type(conf.ipam) != IPAM_TYPE:
-            Delegation.of(conf, invocation).delete(host)
+        try:
+            if not conf.ipam or ipam_type(conf.ipam) == IPAM_TYPE:
+                return
+            delegation = Delegation.of(conf, invocation)
+            find(delegation.plugin, delegation.path)
+        except CniError as error:
+            log.info("DEL of %s goes on without: %s", invocation.container_id, error)
+            return
+        delegation.delete(host)
 
     def check(self, attachment: Attachment, host: NetNS) -> None:
         """CHECK of what another plugin lent. Raises :class:`CniError`: the plugin's own."""
@@ -140,7 +153,7 @@ class Lending:
 
     Attributes:
         leases: taken from our pools.
-        delegate: the record of the other plugin that was asked, if one was.
+        asked: the beginning of the attachment, where another plugin was asked.
         dns: for the pod's resolver.
     """
 
@@ -150,9 +163,15 @@ class Lending:
     invocation: Invocation
     host: NetNS
     claim: Claim
+    request_id: bytes
     leases: tuple[Lease, ...] = ()
-    delegate: dict[str, Any] | None = None
+    asked: Attachment | None = None
     dns: Dns = Dns()
+
+    @property
+    def delegate(self) -> dict[str, Any] | None:
+        """The record of the other plugin that was asked, if one was."""
+        return self.asked.delegate if self.asked else None
 
     def take(self, _request: Request) -> LeaseSet:
         """Addresses by the configuration's ``ipam``.
@@ -174,9 +193,10 @@ class Lending:
         """Nothing came of it."""
         if self.leases:
             self.pools.release(Owner.of(self.invocation), self.leases, used=False)
-        if self.delegate is not None:
+        if self.asked is not None:
             try:
-                Delegation.from_record(self.delegate).delete(self.host)
+                Delegation.from_record(self.asked.delegate or {}).delete(self.host)
+                self.store.forget(self.asked.id)
             except CniError as error:
                 log.warning("giving addresses back: %s", error)
 
@@ -188,14 +208,20 @@ class Lending:
                 container=self.invocation.container_id,
                 ifname=self.invocation.ifname,
                 plugin=self.conf.type,
+                request_id=self.request_id,
                 host_cookie=self.host.cookie,
                 delegate=delegation.to_record(),
             )
         )
         try:
             given = delegation.add(self.host)
-        finally:
+        except BaseException:
             self.store.forget(asked.id)
-        self.delegate = delegation.to_record()
+            raise
+        # CHECK and DEL come with what it answered, not with what the mode made of that.
+        result = given.result(self.conf.cni_version).to_json(self.conf.cni_version)
+        config = {**delegation.config, "prevResult": result}
+        delegate = msgspec.structs.replace(delegation, config=config).to_record()
+        self.asked = msgspec.structs.replace(asked, delegate=delegate)
         self.dns = given.dns
         return given

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -65,6 +67,8 @@ class Networks:
         self._opened: dict[tuple[int, NetworkId], Opened] = {}
         self._up: dict[tuple[int, NetworkId], tuple[Object, ...]] = {}
         self._lock = threading.Lock()
+        self._users: Counter[tuple[int, NetworkId]] = Counter()
+        self._use_lock = threading.Lock()
 
     @property
     def types(self) -> frozenset[str]:
@@ -93,14 +97,17 @@ class Networks:
             raise
         return opened
 
-    def bring_up(self, opened: Opened, host: NetNS) -> None:
+    def bring_up(self, opened: Opened, host: NetNS, *, look: bool = False) -> None:
         """Make the node's part of a network so, unless that was done already.
+
+        Args:
+            look: whether to see in the kernel that it still is so.
 
         Raises:
             CniError: the kernel refuses something (106).
         """
         place = host.cookie, opened.id
-        if self._up.get(place) == opened.objects:
+        if not look and self._up.get(place) == opened.objects:
             return
         with self._lock:
             kernel = self._kernel_for(host)
@@ -111,8 +118,30 @@ class Networks:
                 raise CniError(Code.KERNEL_REFUSED, str(error)) from error
             self._up[place] = opened.objects
 
-    def take_down(self, conf: NetConf, host: NetNS) -> None:
-        """Withdraw the node's part of a network; what cannot be withdrawn is logged."""
+    @contextmanager
+    def in_use(self, network: NetworkId, host: NetNS) -> Iterator[None]:
+        """Keep the node's part of a network from being taken down meanwhile."""
+        place = host.cookie, network
+        with self._use_lock:
+            self._users[place] += 1
+        try:
+            yield
+        finally:
+            with self._use_lock:
+                self._users[place] -= 1
+                if not self._users[place]:
+                    del self._users[place]
+
+    def retire(self, conf: NetConf, host: NetNS, needed: Callable[[], bool]) -> None:
+        """Withdraw the node's part of a network unless it is in use, or ``needed``.
+
+        What cannot be withdrawn is logged.
+        """
+        with self._use_lock:
+            if (host.cookie, (conf.name, conf.type)) not in self._users and not needed():
+                self._take_down(conf, host)
+
+    def _take_down(self, conf: NetConf, host: NetNS) -> None:
         place = host.cookie, (conf.name, conf.type)
         objects = self._up.pop(place, None)
         known = self._opened.pop(place, None)

@@ -11,6 +11,7 @@ from cnidaria.cni.config import NetConf
 from cnidaria.cni.env import Invocation
 from cnidaria.cni.errors import CniError, Code
 from cnidaria.cni.result import Result
+from cnidaria.ipam.leases import pod_name
 from cnidaria.kernel.netns import NetNS
 from cnidaria.node.addresses import Addresses, Lending
 from cnidaria.node.networks import Networks, Opened
@@ -76,17 +77,23 @@ class Verbs:
         return old if same else None
 
     def _attach(self, call: Context) -> Attachment:
-        old = self._engine.store.get(*call.key)
-        if old is not None and old.state == "attached":
-            raise CniError(
-                Code.ALREADY_ATTACHED,
-                f"container {old.container!r} is attached to network {old.network!r} "
-                f"by {old.ifname!r} already",
-                "DEL it first; nothing was changed",
-            )
+        if self._engine.store.get(*call.key) is not None:
+            self._engine.refuse_second(call.key)
+            # A DEL that could not finish left it, or a container that died without one.
+            self._engine.detach(call.key, call.host, call.pod)
         network = self._open(call)
-        self._networks.bring_up(network, call.host)
-        lending = self._addresses.lend(call.conf, call.invocation, call.host, network.cluster)
+        try:
+            with self._networks.in_use(network.id, call.host):
+                self._networks.bring_up(network, call.host)
+                return self._apply(call, network)
+        except BaseException:
+            self._retire(call)
+            raise
+
+    def _apply(self, call: Context, network: Opened) -> Attachment:
+        lending = self._addresses.lend(
+            call.conf, call.invocation, call.host, network.cluster, call.request_id
+        )
         try:
             request = Request.of(call.invocation, call.conf)
             plan = network.mode.attach(request, replace(network.net, take=lending.take))
@@ -114,11 +121,14 @@ class Verbs:
     def _retire(self, call: Context) -> None:
         """With the last pod of a network that nobody keeps up, its node state goes, too."""
         store = self._engine.store
-        if not self._keeps(call.conf, call.host) and not any(
-            one.host_cookie == call.host.cookie
-            for one in store.find(network=call.conf.name, plugin=call.conf.type)
-        ):
-            self._networks.take_down(call.conf, call.host)
+
+        def needed() -> bool:
+            return self._keeps(call.conf, call.host) or any(
+                one.host_cookie == call.host.cookie
+                for one in store.find(network=call.conf.name, plugin=call.conf.type)
+            )
+
+        self._networks.retire(call.conf, call.host, needed)
 
     def check(self, call: Context) -> bytes:
         """Compare the kernel with the plan; code 105 names the first difference."""
@@ -134,8 +144,8 @@ class Verbs:
     def status(self, call: Context) -> bytes:
         """Success only once the node's state for this network is really there."""
         try:
-            network = self._networks.open(call.conf, call.host)
-            self._networks.bring_up(network, call.host)
+            network = self._networks.reopen(call.conf, call.host)
+            self._networks.bring_up(network, call.host, look=True)
             claim = self._addresses.claim(call.conf, network.cluster)
             self._addresses.status(call.conf, call.invocation, call.host, claim)
         except NotReady as error:
@@ -145,6 +155,8 @@ class Verbs:
             if error.code in (Code.KERNEL_REFUSED, Code.TRY_AGAIN_LATER):
                 raise CniError(Code.NOT_AVAILABLE, error.msg, error.details) from error
             raise
+        finally:
+            self._retire(call)
         return NOTHING
 
     def gc(self, call: Context) -> bytes:
@@ -154,6 +166,7 @@ class Verbs:
             keep = {(one.container_id, one.ifname) for one in valid}
             for gone in self._engine.gc(call.conf.name, call.conf.type, keep, call.host):
                 log.info("GC withdrew %s", gone.id)
+            self._retire(call)
         self._addresses.gc(call.conf, call.invocation, call.host)
         return NOTHING
 
@@ -169,6 +182,7 @@ def _attachment(call: Context, plan: Plan, lending: Lending) -> Attachment:
         plugin=call.conf.type,
         request_id=call.request_id,
         netns_path=asked.netns,
+        pod=pod_name(asked.args),
         config=dict(call.conf.raw),
         leases=lending.leases,
         delegate=lending.delegate,
