@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 from runtime.networks import Network
-from runtime.pods import Pod
+from runtime.pods import Pod, assert_detached
 from support.image import PAGE
 from support.needs import RUNTIMES
 from support.node import PLUGIN_DIR, Daemon, Node
@@ -50,4 +50,5 @@ class Cnitool:
     def detach(self, pod: Pod) -> None:
         self._servers.pop(pod.name).stop()
         self.call("del", pod.netns)
+        assert_detached(self._node, pod.netns)
         self._node.run("ip", "netns", "delete", pod.name)

@@ -97,6 +97,12 @@ def assert_chain_worked(node: Node, pod: Pod) -> None:
     assert shaped, "no interface of the node has the pod's rate limit"
 
 
+def assert_detached(node: Node, netns: str) -> None:
+    """DEL took the pod's interface; the end of the namespace would have hidden it if not."""
+    links = json.loads(node.run("ip", "-j", "link", netns=netns).stdout)
+    assert "eth0" not in [link["ifname"] for link in links]
+
+
 def ping(node: Node, address: str, netns: str | None = None) -> None:
     node.run("ping", "-n", "-c", "1", "-W", "5", address, netns=netns)
 

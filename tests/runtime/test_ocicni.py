@@ -10,7 +10,7 @@ import json
 import pytest
 
 from runtime.networks import MODERN, NETWORKS, Network
-from runtime.pods import Pod, life_of_two_pods
+from runtime.pods import Pod, assert_detached, life_of_two_pods
 from support.image import PAGE
 from support.leftovers import assert_nothing_left, snapshot
 from support.needs import RUNTIMES, needs
@@ -66,6 +66,7 @@ class Ocicni:
 
     def detach(self, pod: Pod) -> None:
         self.call("detach", pod.name)
+        assert_detached(self._node, pod.netns)
         self.forget(pod)
 
     def forget(self, pod: Pod) -> None:
