@@ -10,6 +10,7 @@ import argparse
 import os
 import signal
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 NAMESPACES = Path(__file__).resolve().parents[2] / "scripts" / "in-namespaces"
@@ -26,16 +27,15 @@ examples:
 """
 
 
-def number(least: int, most: int) -> type[int]:
-    """An argument's type: a whole number between two others."""
+def number(least: int, most: int) -> Callable[[str], int]:
+    """An argument's type: a whole number between two others, both included."""
 
     def parse(text: str) -> int:
-        value = int(text)
-        if not least <= value <= most:
-            raise argparse.ArgumentTypeError(f"{value}: must be between {least} and {most}")
-        return value
+        if not text.isdecimal() or not least <= int(text) <= most:
+            raise argparse.ArgumentTypeError(f"{text}: must be a number from {least} to {most}")
+        return int(text)
 
-    return parse  # type: ignore[return-value]  # argparse takes any callable
+    return parse
 
 
 def arguments() -> argparse.Namespace:
@@ -46,12 +46,14 @@ def arguments() -> argparse.Namespace:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--mode", choices=("flat", "overlay"), default="flat", help="default: flat")
-    parser.add_argument(
-        "--nodes", type=number(2, MAX_NODES), default=3, metavar="N", help="default: 3"
-    )
-    parser.add_argument(
-        "--pods", type=number(2, MAX_PODS), default=12, metavar="N", help="default: 12"
-    )
+    for name, default, most in (("--nodes", 3, MAX_NODES), ("--pods", 12, MAX_PODS)):
+        parser.add_argument(
+            name,
+            type=number(2, most),
+            default=default,
+            metavar="N",
+            help=f"2 to {most}; default: {default}",
+        )
     parser.add_argument(
         "--keep", action="store_true", help="leave all running, with commands to look around"
     )
@@ -70,11 +72,14 @@ def main() -> int:
     options = arguments()
     if os.environ.get(OUTSIDE, os.readlink(OWN)) == os.readlink(OWN):
         enter_namespaces()
-    for name in (signal.SIGTERM, signal.SIGHUP):
+    for name in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(name, signal.default_int_handler)  # end as by Ctrl-C, all cleaned up
-    from story import tell
+    try:
+        from story import tell
 
-    return tell(options.mode, options.nodes, options.pods, keep=options.keep)
+        return tell(options.mode, options.nodes, options.pods, keep=options.keep)
+    except KeyboardInterrupt:
+        return 130
 
 
 if __name__ == "__main__":

@@ -148,32 +148,43 @@ def _reach_more(stage: Stage) -> None:
 
 
 def delete(stage: Stage) -> None:
-    """DEL for all pods at the same time, and once more."""
+    """DEL for every pod, one after the other, on the last node together; and once more."""
     screen, pods = stage.screen, stage.pods
-    screen.section(f"DEL of all {len(pods)} pods at once")
+    together = stage.on(pods[-1].node)
+    alone = [pod for pod in pods if pod not in together]
+    screen.section(f"DEL of {len(alone)} pods one by one, of {len(together)} at once")
     for pod in pods:
         stage.greeters.remove(pod)
+    for number, pod in enumerate(alone, 1):
+        screen.progress(f"deleting pod {number} of {len(pods)}")
+        pod.delete()
     started = time.perf_counter()
-    with ThreadPoolExecutor(len(pods)) as pool:
-        list(pool.map(Pod.delete, pods))
-        took = time.perf_counter() - started
-        screen.checks([not pod.links() for pod in pods], f"all interfaces are gone: {took:.2f} s")
+    with ThreadPoolExecutor(len(together)) as pool:
+        list(pool.map(Pod.delete, together))
+    took = time.perf_counter() - started
+    screen.checks([not pod.links() for pod in pods], "no pod has its interface any more")
+    screen.progress("deleting all pods once more")
+    with ThreadPoolExecutor(4) as pool:
         list(pool.map(Pod.delete, pods))
     screen.checks([True] * len(pods), "a second DEL of each is no error")
-    latency(stage)
+    screen.note(f"the {len(together)} at once took {took:.2f} s")
+    latency(stage, len(alone))
 
 
-def latency(stage: Stage) -> None:
-    """How long the runtime waited; of ADD those by an agent, of DEL the first of each pod."""
+def latency(stage: Stage, deleted: int) -> None:
+    """How long the runtime waited for one call at a time; ``deleted``: so many DELs were so."""
     ours = f"cnidaria-{stage.mode}"
-    counts = {"ADD": stage.count, "DEL": len(stage.pods)}
-    stage.screen.section(f"Latency of {ours}, as the runtime sees it: ADD alone, DEL all at once")
+    counts = {"ADD": stage.count, "DEL": deleted}
+    stage.screen.section(f"Latency of {ours}, as the runtime sees it, one call at a time")
     histogram(
         stage.screen, {verb: stage.timings[verb, ours][:count] for verb, count in counts.items()}
     )
-    for verb, count in counts.items() if stage.portmap.usable else ():
-        p50 = quantile(stage.timings[verb, "portmap"][:count], 0.5)
-        stage.screen.note(f"portmap, next in the chain: {verb} p50 {p50 * 1000:.1f} ms")
+    if stage.portmap.usable:
+        medians = (
+            f"{verb} {quantile(stage.timings[verb, 'portmap'][:count], 0.5) * 1000:.1f} ms"
+            for verb, count in counts.items()
+        )
+        stage.screen.note(f"next in the chain, portmap: p50 of {', '.join(medians)}")
 
 
 def prove(stage: Stage) -> None:
@@ -181,14 +192,15 @@ def prove(stage: Stage) -> None:
     screen, nodes = stage.screen, stage.nodes
     screen.section("Nothing is left")
     screen.progress("reading the journals")
-    held = [node.cnidaria("pods", "--json", f"--state-dir={node.state_dir}") for node in nodes]
-    screen.checks([text.strip() == "[]" for text in held], "no attachment in any journal")
+    with ThreadPoolExecutor(2) as pool:
+        held = list(pool.map(Node.journal, nodes))
+    screen.checks([not attachments for attachments in held], "no attachment in any journal")
     screen.progress("stopping agents")
     for pod in stage.pods:
         pod.remove()
     for node in nodes:
         node.terminate()
-    ended = {node.name: node.stop_agent() for node in nodes}
+    ended = {node.name: node.wait_for_end() for node in nodes}
     codes = ", ".join(f"{name} by exit code {code}" for name, code in ended.items())
     screen.checks([not code for code in ended.values()], "agents stop when they are told", codes)
     screen.progress("cnidaria uninstall, on every node")

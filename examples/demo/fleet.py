@@ -94,6 +94,12 @@ class Node:
         self.conflist.write_text(json.dumps(self.config, indent=2))
         self.cnidaria("install", f"--bin-dir={self.bin_dir}", f"--state-dir={self.state_dir}")
 
+    def journal(self) -> list[dict[str, Any]]:
+        """The attachments that its journal holds."""
+        said = self.cnidaria("pods", "--json", f"--state-dir={self.state_dir}")
+        found: list[dict[str, Any]] = json.loads(said)
+        return found
+
     def start_agent(self) -> None:
         """Start it; it ends with the demo, whatever happens to the demo."""
         paths = (f"--state-dir={self.state_dir}", f"--conf-dir={self.conf_dir}")
@@ -134,15 +140,14 @@ class Node:
         self.agent.wait()
 
     def terminate(self) -> None:
-        """Ask the agent to end."""
-        if self.agent:
+        """Ask the agent to finish what it does, and end."""
+        if self.agent and self.agent.poll() is None:
             self.agent.terminate()
 
-    def stop_agent(self, seconds: float = 10) -> int:
-        """Have it end; its exit code."""
+    def wait_for_end(self, seconds: float = 10) -> int:
+        """Wait for the agent, which was asked to end; its exit code."""
         if self.agent is None:
             return 0
-        self.terminate()
         try:
             return self.agent.wait(seconds)
         except subprocess.TimeoutExpired:

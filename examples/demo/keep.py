@@ -4,54 +4,52 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from fleet import CNIDARIA, Node, Pod
+from fleet import CNIDARIA, ROOT
 from stage import Stage
+
+ON = f"""\
+#!/bin/sh
+# Run a command on a node or in a pod: {ROOT}/on node1 cnidaria status
+[ $# -ge 2 ] || {{ echo "usage: $0 NODE|POD COMMAND [ARGUMENT...]" >&2; exit 2; }}
+name=$1
+shift
+export CNIDARIA_STATE_DIR="{ROOT}/$name/state" CNIDARIA_CONF_DIR="{ROOT}/$name/net.d"
+export PATH="{CNIDARIA.parent}:$PATH:/usr/sbin:/sbin"
+exec nsenter --net="/run/netns/$name" "$@"
+"""
 
 
 def look_around(stage: Stage) -> None:
     """Wait for Ctrl-C; then the demo goes on to its end."""
-    screen = stage.screen
+    screen, node = stage.screen, stage.lab.machines[0].name
+    helper = ROOT / "on"
+    helper.write_text(ON)
+    helper.chmod(0o755)
     screen.section("Look around, in another terminal; Ctrl-C here ends it")
-    screen.say(f"  nsenter --target {os.getpid()} {_user()}--mount --net bash")
-    screen.say()
-    commands = [*_on_node(stage.nodes[0]), *_in_pods(stage.pods)]
-    width = max(len(what) for what, _ in commands)
-    for what, command in commands:
-        screen.say(f"  {screen.paint('dim', what.ljust(width))}  {command}")
-    screen.say()
+    commands = [
+        (f"nsenter --target {os.getpid()} {_user()}--mount --net bash", "enter the demo"),
+        (f"cd {ROOT}", ""),
+        (f"./on {node} cnidaria status", "what the node says of itself"),
+        (f"./on {node} cnidaria pods", "its pods"),
+        (f"./on {node} ip route", "its routes; ip -6 route, ip neigh, bridge fdb ..."),
+        (f"./on {node} nft list ruleset", "its firewall"),
+        (f"cat {node}/net.d/*.conflist", "all the configuration that it has"),
+        (f"tail {node}.log", "what its agent says"),
+    ]
+    if stage.pods:
+        first, last = stage.pods[0], stage.pods[-1]
+        far = last.addresses.get(4, "")
+        commands.append((f"./on {first.name} ping -c 3 {far}", f"from {first.name} to {last.name}"))
+    width = max(len(command) for command, _ in commands)
+    for command, what in commands:
+        screen.say(f"  {command:{width}}  {screen.paint('dim', what)}")
     with suppress(KeyboardInterrupt):
         while True:
             signal.pause()
     screen.say()
-
-
-def _on_node(node: Node) -> list[tuple[str, str]]:
-    """What to see of a node, and the command."""
-    enter = f"nsenter --net=/run/netns/{node.name}"
-    state = f"--state-dir={node.state_dir}"
-    return [
-        (f"{node.name} says of itself", f"{enter} {CNIDARIA} status {state}"),
-        ("its pods", f"{enter} {CNIDARIA} pods {state}"),
-        ("its routes", f"ip -n {node.name} route; ip -n {node.name} -6 route"),
-        ("its firewall", f"{enter} nft list ruleset"),
-        ("its conflist", f"cat {node.conflist}"),
-        ("what its agent says", f"tail -f {node.log}"),
-    ]
-
-
-def _in_pods(pods: Sequence[Pod]) -> list[tuple[str, str]]:
-    """What to do in a pod, and the command."""
-    if not pods:
-        return []
-    first, last = f"nsenter --net=/run/netns/{pods[0].name}", pods[-1]
-    return [
-        (f"{pods[0].name}'s interface", f"{first} ip address"),
-        (f"{pods[0].name} to {last.name}", f"{first} ping -c 3 {last.addresses.get(4, '')}"),
-    ]
 
 
 def _user() -> str:

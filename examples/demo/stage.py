@@ -88,10 +88,9 @@ class Stage:
     def close(self) -> None:
         """Stop every process that was started; what else there is ends with the namespaces."""
         for node in self.nodes:
-            if node.runs():
-                node.terminate()
+            node.terminate()
         for node in self.nodes:
-            node.stop_agent()
+            node.wait_for_end()
 
 
 @contextmanager
