@@ -57,7 +57,9 @@ def lines(found: dict[str, Any]) -> list[str]:
     text = [f"agent     {state} {found['socket']}"]
     for name, one in sorted(found["networks"].items()):
         prefixes = ", ".join(one["prefixes"]) or "no prefixes of its own"
-        text.append(f"network   {name} ({one['type']}): {prefixes}; mtu {one['mtu']}")
+        text.append(
+            f"network   {name} ({one['type']}): {prefixes} by {one['uplink'] or 'no uplink'}"
+        )
         text += [
             f"  node    {peer['name']}: {', '.join(peer['prefixes'])}" for peer in one["peers"]
         ]

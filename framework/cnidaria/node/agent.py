@@ -69,6 +69,7 @@ class Agent:
             with keeper.repairer:
                 await self._work(state, host, keeper)
             log.info("stopping")
+            await asyncio.to_thread(keeper.stop)
             await server.stop()
 
     async def _work(self, state: State, host: NetNS, keeper: Keeper) -> None:

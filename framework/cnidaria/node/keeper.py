@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import threading
 import time
 from collections.abc import Iterable
 from contextlib import suppress
@@ -54,6 +55,8 @@ class Keeper:
         self._configured: dict[NetworkId, NetConf] = {}
         self._followed: dict[tuple[str, str], asyncio.Task[None]] = {}
         self._compare_at = 0.0
+        self._looking = threading.Lock()
+        self._stopped = False
         self._told: dict[str, Any] = {}
 
     def wake(self) -> None:
@@ -103,7 +106,16 @@ class Keeper:
                 log.warning("%s: %s", self._settings.state_dir, error.strerror)
             self._told = told
 
+    def stop(self) -> None:
+        """Change nothing any more; a look under way is waited for."""
+        with self._looking:
+            self._stopped = True
+
     def _look(self) -> list[Opened]:
+        with self._looking:
+            return [] if self._stopped else self._look_once()
+
+    def _look_once(self) -> list[Opened]:
         self.problems = {}
         self._configured = self._read()
         confs = {**self._attached(), **self._configured}
@@ -199,7 +211,7 @@ def describe(one: Opened) -> tuple[str, dict[str, Any]]:
     return one.net.name, {
         "type": one.conf.type,
         "prefixes": one.net.prefixes,
-        "mtu": one.net.node.mtu,
+        "uplink": one.net.node.uplink,
         "node": one.net.node.name,
         "peers": [asdict(peer) for peer in one.net.peers],
     }

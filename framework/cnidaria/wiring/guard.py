@@ -35,6 +35,15 @@ def firewall(net: Network[R]) -> Iterator[Object]:
     """The network's table: no spoofed source leaves a pod, and masquerading where wanted."""
     table = table_name(net)
     yield NftTable(table)
+    unrouted = [
+        expr.rule(
+            expr.match(expr.IIFNAME, POD_LINKS),
+            expr.match(expr.IP6_SADDR, source),
+            expr.drop(),
+            comment="an interface that introduces itself: nobody needs to know",
+        )
+        for source in ("fe80::/10", "::")
+    ]
     spoofed = expr.rule(
         expr.match(expr.IIFNAME, POD_LINKS),
         expr.fib_missing("saddr", "iif"),
@@ -42,7 +51,7 @@ def firewall(net: Network[R]) -> Iterator[Object]:
         expr.drop(),
         comment="a source address that is not the pod's",
     )
-    yield NftChain(table, "sources", hook="prerouting", priority=RAW, rules=(spoofed,))
+    yield NftChain(table, "sources", hook="prerouting", priority=RAW, rules=(*unrouted, spoofed))
     if net.config.masquerade:
         yield from masquerading(net)
 
