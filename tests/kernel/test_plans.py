@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import tempfile
 from collections.abc import Sequence
@@ -45,6 +46,8 @@ UNIVERSE: tuple[Object, ...] = (
     Rule(4, 99, table=99, mark=0x10, mask=0x10),
     Sysctl("net.ipv4.ip_forward", "1"),
 )
+
+EFFORT = int(os.environ.get("CNIDARIA_EFFORT", "1"))
 
 FOREIGN = "198.51.100.0/24"
 PODS_AT_MOST = 3
@@ -183,7 +186,7 @@ class PlanMachine(RuleBasedStateMachine):
 
 
 class TestPlans(PlanMachine.TestCase):  # type: ignore[name-defined,misc]
-    settings = settings(max_examples=15, stateful_step_count=25)
+    settings = settings(max_examples=15 * EFFORT, stateful_step_count=25)
 
     @pytest.fixture(autouse=True)
     def _namespaces(self) -> None:

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import logging
+import errno
 import threading
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
 from typing import Final
 
+from cnidaria.kernel.errors import KernelError
 from cnidaria.kernel.handle import Kernel
 from cnidaria.kernel.netns import NetNS
 from cnidaria.plan.claims import Claims
 from cnidaria.plan.mend import Changes, mend
 from cnidaria.plan.objects import NftElements, NftSet, Object
 from cnidaria.plan.sides import KernelFor
-
-log = logging.getLogger(__name__)
 
 ROUNDS: Final = 3
 """A link that is replaced takes along what hangs on it: look again, this often at most."""
@@ -45,6 +44,8 @@ class Reconciler:
         self._frozen = frozen
         self._lock = threading.RLock()
         self._desired: tuple[Object, ...] = ()
+        self._by_key: dict[object, Object] = {}
+        self._clean = False
 
     @property
     def desired(self) -> tuple[Object, ...]:
@@ -54,6 +55,9 @@ class Reconciler:
     def sync(self, desired: Iterable[Object], scope: Scope = everything) -> Changes:
         """Make it so: add what lacks, replace what differs, remove what is ours and not desired.
 
+        After a sync without errors only what has changed since is looked at, so that a node more
+        in a cluster of thousands costs little; the same ``desired`` again compares everything.
+
         Args:
             desired: in the order of application.
             scope: what of ours may be pruned.
@@ -62,33 +66,54 @@ class Reconciler:
             KernelError: the kernel cannot be read. What it refuses to change is in the result.
         """
         with self._lock, self._kernel_for(self._namespace) as kernel:
+            before, old, clean = self._desired, self._by_key, self._clean
             self._desired = tuple(desired)
+            self._by_key = {obj.key: obj for obj in self._desired}
+            self._clean = False
+            gone = [obj for key, obj in old.items() if key not in self._by_key]
+            more = [obj for obj in self._desired if old.get(obj.key) != obj]
+            links = any(obj.ends() for obj in (*gone, *more))  # others come and go with them
             changes = Changes()
-            have = {obj.key: obj for obj in kernel.owned()}
-            self._prune(kernel, have.values(), scope, changes)
-            wrong = [obj for obj in self._desired if have.get(obj.key) != obj]
-            self._repair(kernel, wrong, changes)
-            self._prune_elements(kernel, changes)
+            whole = not clean or links or self._desired == before
+            if whole:
+                have = {obj.key: obj for obj in kernel.owned()}
+                gone = list(have.values())
+                more = [obj for obj in self._desired if have.get(obj.key) != obj]
+            self._prune(kernel, gone, scope, changes)
+            self._repair(kernel, more, changes)
+            if whole:
+                self._prune_elements(kernel, changes)
+            self._clean = not changes.errors
             return changes
 
-    def put_back(self, objects: Sequence[Object]) -> Changes:
+    def put_back(self, objects: Iterable[Object]) -> Changes:
         """Those of ``objects`` that are desired and not there, or not as they should be.
 
         Raises:
             KernelError: the kernel cannot be read.
         """
         with self._lock, self._kernel_for(self._namespace) as kernel:
-            wanted = {obj.key for obj in self._desired}
             changes = Changes()
-            self._repair(kernel, [obj for obj in objects if obj.key in wanted], changes)
+            candidates = [obj for obj in objects if self._by_key.get(obj.key) == obj]
+            self._repair(kernel, candidates, changes)
             return changes
 
     def _repair(self, kernel: Kernel, candidates: Sequence[Object], changes: Changes) -> None:
+        """A link of ours that is there and cannot be changed is made anew, with all on it."""
+        replaced: set[object] = set()
         for _ in range(ROUNDS):
             wrong = kernel.differences(candidates) if candidates else []
-            if not wrong:
-                return
-            if not mend(kernel.apply, wrong, changes):
+            now = Changes()
+            mend(kernel.apply, wrong, now)
+            stuck = [
+                error for error in now.errors if _is_stuck(error) and error.name not in replaced
+            ]
+            objects = [error.object for error in stuck if error.object is not None]
+            replaced |= {error.name for error in stuck}
+            changes.errors += [error for error in now.errors if error not in stuck]
+            changes.errors += kernel.withdraw(objects)
+            changes.applied += now.applied
+            if changes.errors or not any(one.object.ends() for one in wrong):
                 return
             candidates = self._desired
 
@@ -118,6 +143,11 @@ class Reconciler:
                 if extra := strays(kernel, one, declared):
                     changes.errors += kernel.withdraw([extra])
                     changes.withdrawn.append(extra)
+
+
+def _is_stuck(error: KernelError) -> bool:
+    """Whether a link is in the way of another one of the same name."""
+    return error.errno == errno.EEXIST and error.object is not None and bool(error.object.ends())
 
 
 def strays(kernel: Kernel, one: NftSet, declared: Iterable[Object]) -> NftElements | None:
