@@ -377,6 +377,13 @@ def test_two_metrics_of_one_prefix(node):
     assert kernel.differences([first, last])[0].object == first
 
 
+def test_a_route_to_an_address_of_the_namespace_itself(node):
+    kernel = Kernel(node)
+    route = Route("10.9.0.1/32", dev="up0")
+    kernel.apply([Address("up0", "10.9.0.1/32"), route])
+    assert kernel.differences([route]) == []
+
+
 def test_a_host_route_at_the_prefixs_first_address(node):
     """Asked for by its first address, the prefix is hidden behind it."""
     kernel = Kernel(node)
