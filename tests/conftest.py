@@ -8,6 +8,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 pytest_plugins = ["support.left_out"]
+pytest.register_assert_rewrite("support.cni")
 
 ORDER = ("unit", "kernel", "cluster", "third_party", "runtime")
 """Folders in the order that they run in: what is quick to fail comes first."""

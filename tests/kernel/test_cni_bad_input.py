@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from support.cni import FLAT, NETWORK, CniNode, network
+from support.node import wait_for
 
 POD = "victim"
 
@@ -25,6 +26,10 @@ def node(request: pytest.FixtureRequest) -> Iterator[CniNode]:
         node.add("c0")
         node.pod(POD)
         yield node
+
+
+AGENT = pytest.mark.parametrize("node", ["agent"], indirect=True)
+"""For long tables of what is parsed by the same code with and without an agent."""
 
 
 def refused(node: CniNode, code: int, *says: str, **call: Any) -> None:
@@ -60,6 +65,7 @@ def test_what_is_no_json(node: CniNode, data: bytes, says: str) -> None:
     refused(node, 6, says, conf=data)
 
 
+@AGENT
 @pytest.mark.parametrize(
     ("changes", "code", "says"),
     [
@@ -81,6 +87,7 @@ def test_name_type_and_version(
     refused(node, code, *says, conf=config(**changes))
 
 
+@AGENT
 @pytest.mark.parametrize(
     ("env", "says"),
     [
@@ -134,6 +141,7 @@ def ranges(*sets: Any) -> dict[str, Any]:
     return {"ranges": [[{"subnet": one} if isinstance(one, str) else one] for one in sets]}
 
 
+@AGENT
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
@@ -187,6 +195,7 @@ def test_configuration(node: CniNode, changes: dict[str, Any], says: list[str]) 
     refused(node, 7, *says, conf=json.dumps({**raw, **changes}).encode())
 
 
+@AGENT
 @pytest.mark.parametrize(
     ("wish", "code", "says"),
     [
@@ -212,6 +221,7 @@ def test_requested_address(node: CniNode, wish: str, code: int, says: list[str])
 def test_pool_exhausted(node: CniNode) -> None:
     small = network(name="small", ipam={"subnet": "10.8.0.0/29", "exclude": ["10.8.0.4/30"]})
     args = "K8S_POD_NAMESPACE=shop;K8S_POD_NAME=web-0"
+    before = node.state()
     node.add("s1", small, CNI_ARGS=args)
     node.add("s2", small, CNI_ARGS=args)
     refused(node, 101, "2 of 2", "shop", conf=small)
@@ -219,6 +229,9 @@ def test_pool_exhausted(node: CniNode) -> None:
     assert "2 of 2" in error
     node.delete("s1", small)
     node.delete("s2", small)
+    node.end("s1")
+    node.end("s2")
+    wait_for("the end of the network", lambda: node.state() == before)
 
 
 @pytest.mark.parametrize("type_", [FLAT, "cnidaria-overlay"])

@@ -57,6 +57,8 @@ class Code(IntEnum):
     """The state directory or journal cannot be read or written."""
     DELEGATE_FAILED = 108
     """Another plugin, executed on our behalf, failed without a CNI error of its own."""
+    CLASH = 109
+    """Another attachment has in use what this one needs, as an address or a default route."""
 
 
 class CniError(Exception):

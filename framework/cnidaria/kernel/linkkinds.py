@@ -62,7 +62,7 @@ class Veths(Links[Veth]):
         peer = find_link(there, obj.peer)
         if peer is None or peer.kind != self.kind or peer.index != info.link:
             return {"peer": None}
-        return {"peer_mac": peer.mac, "peer mtu": peer.mtu == obj.mtu, "peer up": peer.up}
+        return {"peer_mac": peer.mac, "peer mtu": peer.mtu, "peer up": peer.up}
 
 
 class Bridges(Links[Bridge]):

@@ -127,9 +127,12 @@ class Links(Driver[L]):
 
 
 def _compare(obj: Link, found: dict[str, Any]) -> Iterator[Difference]:
-    """Fields that differ; what is no field of the object is a fact that must be true."""
+    """Fields that differ; what is no field of the object is a fact that must be true.
+
+    A peer's are the same as those of the link itself.
+    """
     for field, have in found.items():
-        want = getattr(obj, field, True)
+        want = getattr(obj, field.removeprefix("peer "), True)
         if want != have and not (want is None and field in obj.LOOSE):
             yield Difference(obj, field, want, have)
 

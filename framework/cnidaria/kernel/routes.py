@@ -59,7 +59,10 @@ class Routes(Entry[Route]):
         header = _RTMSG.pack(codec.family(obj.dst), 8 * len(raw), 0, 0, 0, 0, 0, 0, flags)
         request = Request(uapi.RTM_GETROUTE, 0, header + attr(uapi.RTA_DST, raw))
         for part in session.ask(request).parts:
-            return decode(session, part)
+            found = decode(session, part)
+            # The kernel keeps both tables in one and says "main" of a local route, too.
+            local = found is not None and getattr(found.object, "type", "") == "local"
+            return None if local else found
         return None
 
     def _index(self, session: Session, obj: Route) -> dict[Any, Found]:

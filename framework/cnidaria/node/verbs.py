@@ -87,7 +87,7 @@ class Verbs:
                 self._networks.bring_up(network, call.host)
                 return self._apply(call, network)
         except BaseException:
-            self._retire(call)
+            self._retire(call.conf, call.host)
             raise
 
     def _apply(self, call: Context, network: Opened) -> Attachment:
@@ -113,22 +113,24 @@ class Verbs:
         """Detach whatever is there; an unknown attachment is as good as a detached one."""
         for error in (*call.invocation.tolerated, *call.conf.tolerated):
             log.info("DEL %s goes on without: %s", "/".join(call.key), error)
-        if self._engine.detach(call.key, call.host, call.pod) is None:
+        gone = self._engine.detach(call.key, call.host, call.pod)
+        if gone is None:
             self._addresses.release_unknown(call.conf, call.invocation, call.host)
-        self._retire(call)
+        # The node's part is as ADD had it, whatever DEL comes with.
+        self._retire(NetConf.parse(gone.config, "DEL") if gone else call.conf, call.host)
         return NOTHING
 
-    def _retire(self, call: Context) -> None:
+    def _retire(self, conf: NetConf, host: NetNS) -> None:
         """With the last pod of a network that nobody keeps up, its node state goes, too."""
         store = self._engine.store
 
         def needed() -> bool:
-            return self._keeps(call.conf, call.host) or any(
-                one.host_cookie == call.host.cookie
-                for one in store.find(network=call.conf.name, plugin=call.conf.type)
+            return self._keeps(conf, host) or any(
+                one.host_cookie == host.cookie
+                for one in store.find(network=conf.name, plugin=conf.type)
             )
 
-        self._networks.retire(call.conf, call.host, needed)
+        self._networks.retire(conf, host, needed)
 
     def check(self, call: Context) -> bytes:
         """Compare the kernel with the plan; code 105 names the first difference."""
@@ -156,7 +158,7 @@ class Verbs:
                 raise CniError(Code.NOT_AVAILABLE, error.msg, error.details) from error
             raise
         finally:
-            self._retire(call)
+            self._retire(call.conf, call.host)
         return NOTHING
 
     def gc(self, call: Context) -> bytes:
@@ -166,7 +168,7 @@ class Verbs:
             keep = {(one.container_id, one.ifname) for one in valid}
             for gone in self._engine.gc(call.conf.name, call.conf.type, keep, call.host):
                 log.info("GC withdrew %s", gone.id)
-            self._retire(call)
+            self._retire(call.conf, call.host)
         self._addresses.gc(call.conf, call.invocation, call.host)
         return NOTHING
 

@@ -42,6 +42,13 @@ class Claims:
         """How many attachments claim ``obj`` in the namespace with this cookie."""
         return self._count[cookie, obj.key]
 
+    def clash(self, attachment: Attachment) -> Object | None:
+        """The first object that others want otherwise than ``attachment`` does."""
+        for cookie, obj in claims_of(attachment):
+            if self._objects.get(cookie, {}).get(obj.key, obj) != obj:
+                return obj
+        return None
+
     def objects(self, cookie: int) -> Collection[Object]:
         """All that is claimed in the namespace with this cookie."""
         return self._objects.get(cookie, {}).values()

@@ -61,7 +61,8 @@ class Engine(Transactions):
         return found
 
     def _settle(self, attachment: Attachment, sides: Sides, found: Recovery) -> None:
-        if sides.host is None:
+        # A namespace may be out of sight only; where the container lives, its host does, too.
+        if sides.host is None and sides.pod is None:
             outcome = found.gone
         elif attachment.state == "attached":
             found.kept.append(attachment.id)

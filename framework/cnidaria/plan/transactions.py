@@ -78,7 +78,7 @@ class Transactions:
         Raises:
             CniError: the first cause, with whatever else failed in the details; code 103 if it
                 is attached already, 104 if the pod has such an interface, 107 if nothing can be
-                recorded.
+                recorded, 109 if another attachment has in use what it needs.
         """
         attachment = replace(
             attachment,
@@ -96,7 +96,7 @@ class Transactions:
                 raise
             try:
                 self._make_way(attachment, host, pod)
-                self.store.begin(attachment)
+                self._begin(attachment)
             except CniError as error:
                 raise combine(error, self._give_back(attachment)) from error
             try:
@@ -108,6 +108,20 @@ class Transactions:
             except BaseException:
                 self._withdraw(attachment, Sides(host, pod))
                 raise
+
+    def _begin(self, attachment: Attachment) -> None:
+        """Declare it, unless that would take something away from another attachment."""
+        with self.store.frozen() as claims:
+            obj = claims.clash(attachment)
+            if obj is None:
+                self.store.begin(attachment)
+                return
+            has = (one.id for one in self.store.all() if obj.key in {o.key for o in one.objects})
+            raise CniError(
+                Code.CLASH,
+                f"{obj} ({obj.where}): attachment {next(has, 'unknown')} has it in use",
+                "networks of one node and interfaces of one pod must not overlap",
+            )
 
     def refuse_second(self, key: Key) -> None:
         """ADD of what is attached already changes nothing.
