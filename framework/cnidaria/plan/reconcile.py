@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import errno
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Final
 
-from cnidaria.kernel.errors import KernelError
+from cnidaria.kernel.errors import Difference, KernelError
 from cnidaria.kernel.handle import Kernel
 from cnidaria.kernel.netns import NetNS
 from cnidaria.plan.claims import Claims
 from cnidaria.plan.mend import Changes, mend
-from cnidaria.plan.objects import NftElements, NftSet, Object
+from cnidaria.plan.objects import Address, Fdb, Neighbour, NftElements, NftSet, Object, Route, Rule
 from cnidaria.plan.sides import KernelFor
 
-ROUNDS: Final = 3
-"""A link that is replaced takes along what hangs on it: look again, this often at most."""
+LISTED: Final = (Address, Route, Rule, Neighbour, Fdb)
+"""Kinds of which :meth:`Kernel.owned` lists every one, so that what it lacks is missing."""
 
 Scope = Callable[[Object], bool]
 Frozen = Callable[[], AbstractContextManager[Claims]]
@@ -70,6 +70,7 @@ class Reconciler:
             self._desired = tuple(desired)
             self._by_key = {obj.key: obj for obj in self._desired}
             self._clean = False
+            have: Mapping[object, Object] = old
             gone = [obj for key, obj in old.items() if key not in self._by_key]
             more = [obj for obj in self._desired if old.get(obj.key) != obj]
             links = any(obj.ends() for obj in (*gone, *more))  # others come and go with them
@@ -80,7 +81,7 @@ class Reconciler:
                 gone = list(have.values())
                 more = [obj for obj in self._desired if have.get(obj.key) != obj]
             self._prune(kernel, gone, scope, changes)
-            self._repair(kernel, more, changes)
+            self._mend(kernel, _wrong(kernel, more, have), changes)
             if whole:
                 self._prune_elements(kernel, changes)
             self._clean = not changes.errors
@@ -95,27 +96,20 @@ class Reconciler:
         with self._lock, self._kernel_for(self._namespace) as kernel:
             changes = Changes()
             candidates = [obj for obj in objects if self._by_key.get(obj.key) == obj]
-            self._repair(kernel, candidates, changes)
+            self._mend(kernel, kernel.differences(candidates), changes)
             return changes
 
-    def _repair(self, kernel: Kernel, candidates: Sequence[Object], changes: Changes) -> None:
+    def _mend(self, kernel: Kernel, wrong: Sequence[Difference], changes: Changes) -> None:
         """A link of ours that is there and cannot be changed is made anew, with all on it."""
-        replaced: set[object] = set()
-        for _ in range(ROUNDS):
-            wrong = kernel.differences(candidates) if candidates else []
-            now = Changes()
-            mend(kernel.apply, wrong, now)
-            stuck = [
-                error for error in now.errors if _is_stuck(error) and error.name not in replaced
-            ]
-            objects = [error.object for error in stuck if error.object is not None]
-            replaced |= {error.name for error in stuck}
-            changes.errors += [error for error in now.errors if error not in stuck]
-            changes.errors += kernel.withdraw(objects)
-            changes.applied += now.applied
-            if changes.errors or not any(one.object.ends() for one in wrong):
-                return
-            candidates = self._desired
+        now = Changes()
+        mend(kernel.apply, wrong, now)
+        stuck = [error.object for error in now.errors if _is_stuck(error) and error.object]
+        changes.applied += now.applied
+        if not stuck:
+            changes.errors += now.errors
+            return
+        changes.errors += kernel.withdraw(stuck)
+        mend(kernel.apply, kernel.differences(self._desired), changes)
 
     def _prune(
         self, kernel: Kernel, have: Iterable[Object], scope: Scope, changes: Changes
@@ -148,6 +142,21 @@ class Reconciler:
 def _is_stuck(error: KernelError) -> bool:
     """Whether a link is in the way of another one of the same name."""
     return error.errno == errno.EEXIST and error.object is not None and bool(error.object.ends())
+
+
+def _wrong(
+    kernel: Kernel, objects: Sequence[Object], have: Mapping[object, Object]
+) -> list[Difference]:
+    """In order; the kernel is asked only about what is not known to be missing."""
+    known = {id(obj) for obj in objects if isinstance(obj, LISTED) and obj.key not in have}
+    found: dict[int, Difference] = {}
+    for one in kernel.differences([obj for obj in objects if id(obj) not in known]):
+        found.setdefault(id(one.object), one)
+    return [
+        Difference(obj) if id(obj) in known else found[id(obj)]
+        for obj in objects
+        if id(obj) in known or id(obj) in found
+    ]
 
 
 def strays(kernel: Kernel, one: NftSet, declared: Iterable[Object]) -> NftElements | None:
