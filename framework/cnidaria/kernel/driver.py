@@ -30,6 +30,11 @@ class Found(NamedTuple):
     ours: bool
 
 
+def by_key(found: Iterable[Found]) -> dict[tuple[Any, ...], Found]:
+    """For finding many."""
+    return {one.object.key: one for one in found}
+
+
 def known(decode: Callable[[Session, Part], Found | None]) -> Callable[..., Found | None]:
     """What others made may be of a kind that we cannot say: as if it were not there."""
 

@@ -9,9 +9,9 @@ from struct import Struct
 
 from cnidaria.kernel import codec, uapi
 from cnidaria.kernel.codec import Attrs, Part, attr, number, packed, string, unpacked
-from cnidaria.kernel.driver import Entry, Found, known
+from cnidaria.kernel.driver import Entry, Found, by_key, known
 from cnidaria.kernel.netlink import Request
-from cnidaria.kernel.objects import PROTOCOL, Address, Fdb, Neighbour, Rule
+from cnidaria.kernel.objects import PROTOCOL, Address, Fdb, Neighbour, Object, Rule
 from cnidaria.kernel.objects.text import ZERO_MAC
 from cnidaria.kernel.session import Session, need_index
 
@@ -56,11 +56,10 @@ class Addresses(Entry[Address]):
 
     def find(self, session: Session, obj: Address) -> Found | None:
         index = session.index(obj.dev)
-        if index:
-            for found in self._dump(session, codec.family(obj.address), index):
-                if found.object.key == obj.key:
-                    return found
-        return None
+        family = codec.family(obj.address)
+        what = (Addresses, family, index)
+        there = session.once(what, lambda: by_key(self._dump(session, family, index)))
+        return there.get(obj.key) if index else None
 
     def owned(self, session: Session) -> Iterator[Address]:
         for family in (socket.AF_INET, socket.AF_INET6):
@@ -77,7 +76,7 @@ class Addresses(Entry[Address]):
 
     def _dump(self, session: Session, family: int, index: int) -> Iterator[Found]:
         body = _IFADDRMSG.pack(family, 0, 0, 0, index)
-        for part in session.dump(uapi.RTM_GETADDR, body, once=True):
+        for part in session.dump(uapi.RTM_GETADDR, body):
             found = self.decode(session, part)
             if found:
                 yield found
@@ -194,11 +193,8 @@ class FdbEntries(Entry[Fdb]):
 
     def find(self, session: Session, obj: Fdb) -> Found | None:
         index = session.index(obj.dev)
-        if index:
-            for found in self._dump(session, index):
-                if found.key == obj.key:
-                    return Found(found, True)
-        return None
+        there = session.once((Fdb, index), lambda: by_key(self._dump(session, index)))
+        return there.get(obj.key) if index else None
 
     @staticmethod
     def place(session: Session, part: Part) -> tuple[str, str, str, str | None]:
@@ -209,17 +205,18 @@ class FdbEntries(Entry[Fdb]):
         several = mac == ZERO_MAC and dst is not None
         return "fdb", session.name(index), mac, unpacked(dst) if dst and several else None
 
-    def owned(self, session: Session) -> Iterator[Fdb]:
+    def owned(self, session: Session) -> Iterator[Object]:
         from cnidaria.kernel.linkinfo import our_links
 
         for link in our_links(session):
             if link.kind == "vxlan" or link.slave_kind == "bridge":
-                yield from self._dump(session, link.index)
+                for found in self._dump(session, link.index):
+                    yield found.object
 
     @staticmethod
-    def _dump(session: Session, index: int) -> Iterator[Fdb]:
+    def _dump(session: Session, index: int) -> Iterator[Found]:
         body = _NDMSG.pack(socket.AF_BRIDGE, index, 0, 0, 0)
-        for part in session.dump(uapi.RTM_GETNEIGH, body, once=True):
+        for part in session.dump(uapi.RTM_GETNEIGH, body):
             _, link, state, _, _ = _NDMSG.unpack_from(part.body)
             attrs = codec.attributes(part.body, _NDMSG.size)
             dst = attrs.get(uapi.NDA_DST)
@@ -227,7 +224,7 @@ class FdbEntries(Entry[Fdb]):
             static = dst is not None or (state & uapi.NUD_NOARP and uapi.NDA_MASTER in attrs)
             if link == index and static:
                 mac = attrs[uapi.NDA_LLADDR].hex(":")
-                yield Fdb(session.name(link), mac, unpacked(dst) if dst else None)
+                yield Found(Fdb(session.name(link), mac, unpacked(dst) if dst else None), True)
 
 
 class Rules(Entry[Rule]):
@@ -254,10 +251,8 @@ class Rules(Entry[Rule]):
 
     def find(self, session: Session, obj: Rule) -> Found | None:
         family = socket.AF_INET if obj.family == 4 else socket.AF_INET6
-        for found in self._dump(session, family):
-            if found.object.key == obj.key:
-                return found
-        return None
+        there = session.once((Rules, family), lambda: by_key(self._dump(session, family)))
+        return there.get(obj.key)
 
     def owned(self, session: Session) -> Iterator[Rule]:
         for family in (socket.AF_INET, socket.AF_INET6):
@@ -267,7 +262,7 @@ class Rules(Entry[Rule]):
 
     def _dump(self, session: Session, family: int) -> Iterator[Found]:
         body = _FIB_RULE.pack(family, 0, 0, 0, 0, 0, 0, 0, 0)
-        for part in session.dump(uapi.RTM_GETRULE, body, once=True):
+        for part in session.dump(uapi.RTM_GETRULE, body):
             found = self.decode(session, part)
             if found:
                 yield found

@@ -36,6 +36,6 @@ def ask(session: Session, kind: int, family: str, *attrs: bytes) -> Attrs | None
 def dump(session: Session, kind: int, family: str, *attrs: bytes) -> Iterator[tuple[str, Attrs]]:
     """All that matches, each with its family."""
     message = request(kind, family, *attrs)
-    for part in session.dump(message.kind, message.body, protocol=uapi.NETLINK_NETFILTER):
+    for part in session.dump(message.kind, message.body, uapi.NETLINK_NETFILTER):
         number = part.body[0]
         yield FAMILY_NAMES.get(number, ""), codec.attributes(part.body, NFGENMSG.size)

@@ -12,7 +12,7 @@ from typing import NamedTuple
 from cnidaria.kernel import codec, uapi
 from cnidaria.kernel import nftuapi as nf
 from cnidaria.kernel.codec import Attrs, attr, be32, nest, string, text
-from cnidaria.kernel.driver import Driver, Found, compare
+from cnidaria.kernel.driver import Driver, Found, compare, not_there
 from cnidaria.kernel.errors import Difference
 from cnidaria.kernel.netlink import Answer, Request
 from cnidaria.kernel.nftelements import Layout, decode_all, encode
@@ -51,13 +51,11 @@ class Sets(Driver[NftSet]):
     def withdraw(self, session: Session, obj: NftSet) -> None:
         names = _names(obj.table, obj.name)
         session.queue_change(
-            "remove", obj, [request(nf.NFT_MSG_DELSET, obj.family, *names)], partial(_absent, obj)
+            "remove", obj, [request(nf.NFT_MSG_DELSET, obj.family, *names)], partial(not_there, obj)
         )
 
     def find(self, session: Session, obj: NftSet) -> Found | None:
-        names = _names(obj.table, obj.name)
-        attrs = ask(session, nf.NFT_MSG_GETSET, obj.family, *names)
-        found = _set(obj.family, attrs) if attrs else None
+        found = _ask(session, obj.family, obj.table, obj.name)
         if found is None:
             return None
         if obj.content is not None and found.type == obj.type and found.data == obj.data:
@@ -123,27 +121,25 @@ class Elements(Driver[NftElements]):
                 found = NftElement(element.key, there[element.key])
                 yield Difference(obj, "elements", str(element), str(found))
 
-    @staticmethod
-    def _there(session: Session, obj: NftElements) -> dict[tuple[str, ...], tuple[str, ...]]:
+    def _there(self, session: Session, obj: NftElements) -> dict[tuple[str, ...], tuple[str, ...]]:
         """Of a set without ranges only what is asked for is read; one of another type has none."""
-        what = ("set", obj.family, obj.table, obj.set)
-        if what not in session.cache:
-            attrs = ask(session, nf.NFT_MSG_GETSET, obj.family, *_names(obj.table, obj.set))
-            session.cache[what] = _set(obj.family, attrs) if attrs else None
-        made: NftSet | None = session.cache[what]
-        if made is None or (made.type, made.data, made.interval) != (
-            obj.type,
-            obj.data,
-            obj.interval,
-        ):
+        place = (obj.family, obj.table, obj.set)
+        made = session.once((Sets, *place), lambda: _ask(session, *place))
+        same = made and (made.type, made.data, made.interval) == (obj.type, obj.data, obj.interval)
+        if not same:
             return {}
         if obj.interval or session.many:
-            if (Elements, *what) not in session.cache:
-                read = {one.key: one.data for one in read_elements(session, obj)}
-                session.cache[Elements, *what] = read
-            known: dict[tuple[str, ...], tuple[str, ...]] = session.cache[Elements, *what]
-            return known
-        return {one.key: one.data for one in _get(session, obj)}
+            return session.once((Elements, *place), lambda: _by_key(read_elements(session, obj)))
+        return _by_key(_get(session, obj))
+
+
+def _by_key(elements: Iterable[NftElement]) -> dict[tuple[str, ...], tuple[str, ...]]:
+    return {element.key: element.data for element in elements}
+
+
+def _ask(session: Session, family: str, table: str, name: str) -> NftSet | None:
+    attrs = ask(session, nf.NFT_MSG_GETSET, family, *_names(table, name))
+    return _set(family, attrs) if attrs else None
 
 
 class Place(NamedTuple):
@@ -299,8 +295,3 @@ def _get(session: Session, obj: NftElements) -> Iterator[NftElement]:
 def _elements(attrs: Attrs) -> Iterator[bytes]:
     for _, raw in codec.attribute_list(attrs.get(nf.NFTA_SET_ELEM_LIST_ELEMENTS, b"")):
         yield raw
-
-
-def _absent(obj: Object, answer: Answer) -> None:
-    if answer.errno not in GONE:
-        raise refused("remove", obj, answer)

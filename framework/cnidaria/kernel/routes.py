@@ -10,7 +10,7 @@ from typing import Any
 
 from cnidaria.kernel import codec, uapi
 from cnidaria.kernel.codec import Attrs, Part, attr, nest, number, packed, u32, unpacked
-from cnidaria.kernel.driver import Entry, Found, known
+from cnidaria.kernel.driver import Entry, Found, by_key, known
 from cnidaria.kernel.netlink import Request
 from cnidaria.kernel.objects import MAIN, PROTOCOL, Encap, Route
 from cnidaria.kernel.session import Session, need_index
@@ -65,13 +65,10 @@ class Routes(Entry[Route]):
             return None if local else found
         return None
 
-    def _index(self, session: Session, obj: Route) -> dict[Any, Found]:
-        family = codec.family(obj.dst)
-        known: dict[Any, Found] | None = session.cache.get((Routes, family, obj.table))
-        if known is None:
-            found = list(self._dump(session, family, obj.table))
-            known = session.cache[Routes, family, obj.table] = {f.object.key: f for f in found}
-        return known
+    def _index(self, session: Session, obj: Route) -> dict[tuple[Any, ...], Found]:
+        family, table = codec.family(obj.dst), obj.table
+        what = (Routes, family, table)
+        return session.once(what, lambda: by_key(self._dump(session, family, table)))
 
     @staticmethod
     def _dump(session: Session, family: int, table: int) -> Iterator[Found]:

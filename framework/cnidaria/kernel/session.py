@@ -5,11 +5,11 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from contextlib import ExitStack
 from functools import partial
 from struct import Struct
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, ParamSpec
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, ParamSpec, TypeVar
 
 from cnidaria.kernel import nftuapi, uapi
 from cnidaria.kernel.codec import Part
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
 P = ParamSpec("P")
+T = TypeVar("T")
 
 Verb = Literal["add", "remove", "read"]
 
@@ -58,7 +59,7 @@ class Session:
 
     Attributes:
         errors: a list where errors are to be gathered; ``None``: they are raised.
-        cache: dumps of this conversation.
+        cache: what was read once in this conversation.
     """
 
     def __init__(
@@ -200,26 +201,22 @@ class Session:
         self.flush()
         return self.channel().batch(requests)
 
-    def dump(
-        self, kind: int, body: bytes, *, once: bool = False, protocol: int = uapi.NETLINK_ROUTE
-    ) -> list[Part]:
-        """A dump; nothing where the kernel knows no such table.
-
-        Args:
-            once: ask only the first time in this conversation.
-        """
-        if once and (kind, body) in self.cache:
-            found: list[Part] = self.cache[kind, body]
-            return found
+    def dump(self, kind: int, body: bytes, protocol: int = uapi.NETLINK_ROUTE) -> list[Part]:
+        """A dump; nothing where the kernel knows no such table."""
         self._flush_before(protocol)
         try:
-            parts = self.channel(protocol).dump(kind, body)
+            return self.channel(protocol).dump(kind, body)
         except KernelError as error:
             if error.errno not in GONE:
                 raise
-            parts = []
-        self.cache[kind, body] = parts
-        return parts
+            return []
+
+    def once(self, key: Hashable, read: Callable[[], T]) -> T:
+        """What ``read`` gave the first time in this conversation."""
+        if key not in self.cache:
+            self.cache[key] = read()
+        found: T = self.cache[key]
+        return found
 
     def _flush_before(self, protocol: int) -> None:
         """What is read must show what was queued; of nftables nothing is declared twice, and all
