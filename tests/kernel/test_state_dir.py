@@ -14,6 +14,7 @@ from cnidaria.cni.errors import CniError, Code
 from cnidaria.kernel.netns import NetNS
 from cnidaria.plan.statelock import StateLock
 from support.attachments import attachment, bring_up, engine, links, ours
+from support.namespaces import new_namespace
 
 
 class Disk:
@@ -73,8 +74,8 @@ def test_add_and_del_in_trouble(
         it.store.close()
     spoil(disk)
     it = engine(state)
-    with pytest.raises(CniError, match=errno) as caught:
-        it.attach(attachment(2, pod, "eth1", config={"large": "x" * 8192}), host, pod)
+    with new_namespace() as other, pytest.raises(CniError, match=errno) as caught:
+        it.attach(attachment(2, other, config={"large": "x" * 8192}), host, other)
     assert caught.value.code == Code.STATE_UNAVAILABLE
     assert str(state) in caught.value.msg
     assert links(host) == links(host) & {"cnd1"}
