@@ -87,10 +87,15 @@ class Driver(Generic[O]):
 
 
 class Entry(Driver[O]):
-    """What is added, replaced and removed by one message each: addresses, routes, neighbours."""
+    """What is added, replaced and removed by one message each: addresses, routes, neighbours.
+
+    Attributes:
+        sees_ours_only: whether :meth:`find` may miss what somebody else has put there.
+    """
 
     new: int
     delete: int
+    sees_ours_only: bool = False
 
     def body(self, session: Session, obj: O) -> bytes:
         """All after the header of the message that adds ``obj``, and of that which removes it."""
@@ -112,7 +117,8 @@ class Entry(Driver[O]):
         found = self.find(session, obj)
         if found is not None and found.ours and not any(compare(obj, found.object)):
             return
-        if found is not None and not found.ours:
+        foreign = self.sees_ours_only if found is None else not found.ours
+        if foreign:
             raise taken(obj, "somebody else's is there")
         request = Request(self.new, uapi.NLM_F_CREATE | uapi.NLM_F_REPLACE, self.body(session, obj))
         answer = session.step(request)

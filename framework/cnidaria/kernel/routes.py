@@ -27,6 +27,7 @@ class Routes(Entry[Route]):
     """``RTM_NEWROUTE``: in a table a prefix and metric are there once."""
 
     new, delete = uapi.RTM_NEWROUTE, uapi.RTM_DELROUTE
+    sees_ours_only = True
 
     def body(self, session: Session, obj: Route) -> bytes:
         index = need_index(session, obj, obj.dev) if obj.dev else 0
