@@ -462,17 +462,17 @@ def test_many_routes_at_once(node):
     assert refusal.value.object == bad
 
 
-FOREIGN = {
+THEIR_ROUTES = {
     "unreachable 10.9.0.0/24": Route("10.9.0.0/24", type="unreachable"),
     "10.9.0.0/24 dev up0 table 100": Route("10.9.0.0/24", dev="up0", table=100),
     "unreachable fd00:9::/64 metric 5": Route("fd00:9::/64", type="unreachable", metric=5),
 }
 
 
-@pytest.mark.parametrize("theirs", FOREIGN)
+@pytest.mark.parametrize("theirs", THEIR_ROUTES)
 def test_somebody_elses_route_of_any_kind_is_never_replaced(node, theirs):
     run(node, "ip", "route", "add", *theirs.split())
     before = run(node, "ip", "route", "show", "table", "all")
     with pytest.raises(KernelError, match="somebody else's is there"):
-        Kernel(node).apply([FOREIGN[theirs]])
+        Kernel(node).apply([THEIR_ROUTES[theirs]])
     assert run(node, "ip", "route", "show", "table", "all") == before
