@@ -244,6 +244,7 @@ def test_uplink_missing(node: CniNode, type_: str) -> None:
     node.delete(POD, conf)
 
 
+@AGENT
 @pytest.mark.parametrize(
     ("prev_result", "says"),
     [
