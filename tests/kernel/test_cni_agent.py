@@ -336,18 +336,17 @@ def routes(node: CniNode) -> list[str]:
     return [line.split()[1] for line in lines if line.startswith("unreachable")]
 
 
-@pytest.mark.parametrize("tell", [True, False], ids=["SIGHUP", "file watch"])
-def test_changed_conflists_are_taken_up(node: CniNode, tell: bool) -> None:
+def test_changed_conflists_are_taken_up(node: CniNode) -> None:
     with node.agent() as agent:
 
-        def becomes(*subnets: str) -> None:
+        def becomes(*subnets: str, tell: bool = True) -> None:
             if tell:
                 agent.process.send_signal(signal.SIGHUP)
             wait_for(f"{subnets}", lambda: routes(node) == list(subnets))
 
         becomes()
         node.conflist(flat("10.1.0.0/24"))
-        becomes("10.1.0.0/24")
+        becomes("10.1.0.0/24", tell=False)  # it looks by itself, too
         node.conflist(flat("10.2.0.0/24"))
         becomes("10.2.0.0/24")
         (node.settings.conf_dir / "20-bad.conflist").write_text("{")

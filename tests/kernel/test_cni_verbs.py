@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from typing import Any
 
 import pytest
@@ -15,6 +15,7 @@ from support.namespaces import new_namespace, run
 from support.node import wait_for
 
 OLD = ("0.1.0", "0.2.0")
+AGENT = pytest.mark.parametrize("node", ["agent"], indirect=True)
 OTHER = {"name": "other", "ipam": {"subnet": "10.2.0.0/24"}}
 
 
@@ -33,13 +34,15 @@ def lonely() -> Iterator[CniNode]:
 
 def assert_empty(node: CniNode) -> None:
     """Nothing of ours is there, but for the pods' namespaces."""
-    state = node.state()
-    assert state == {
+    nothing = {
         "host links": set(),
         "host objects": [],
         "pod links": {pod: set() for pod in node.pods},
         "journal": [],
     }
+    with suppress(TimeoutError):  # an agent may have looked at the networks just before
+        wait_for("nothing", lambda: node.state() == nothing, 5)
+    assert node.state() == nothing
 
 
 # -- versions --------------------------------------------------------------------------------
@@ -54,7 +57,7 @@ def addresses(result: dict[str, Any]) -> list[str]:
 
 @pytest.mark.parametrize(
     ("node", "versions"),
-    [("agent", SUPPORTED), ("one-shot", SUPPORTED[::3])],
+    [("agent", SUPPORTED), ("one-shot", SUPPORTED[::6])],
     indirect=["node"],
     ids=["agent", "one-shot"],
 )
@@ -190,6 +193,7 @@ def test_the_nodes_own_namespace(node: CniNode) -> None:
 CORRUPT = {"prevResult": {"cniVersion": "1.1.0", "ips": "corrupt"}}
 
 
+@AGENT
 @pytest.mark.parametrize(
     ("changes", "env"),
     [
@@ -209,12 +213,12 @@ CORRUPT = {"prevResult": {"cniVersion": "1.1.0", "ips": "corrupt"}}
     ids=repr,
 )
 def test_delete_whatever_it_comes_with(
-    lonely: CniNode, changes: dict[str, Any], env: dict[str, Any]
+    node: CniNode, changes: dict[str, Any], env: dict[str, Any]
 ) -> None:
-    lonely.add("p1")
-    lonely.delete("p1", network(**changes), **env)
-    lonely.delete("p1", network(**changes), **env)
-    assert_empty(lonely)
+    node.add("p1")
+    node.delete("p1", network(**changes), **env)
+    node.delete("p1", network(**changes), **env)
+    assert_empty(node)
 
 
 def test_delete_is_idempotent(node: CniNode) -> None:
@@ -285,8 +289,7 @@ def test_check_names_what_is_gone_and_delete_does_not_mind(lonely: CniNode) -> N
     with lonely.agent():
         for pod in pods:
             lonely.delete(pod)
-        wait_for("the end of the node's part", lambda: not lonely.state()["host objects"])
-    assert_empty(lonely)
+        assert_empty(lonely)
 
 
 def test_check_of_what_is_not_attached(node: CniNode) -> None:
@@ -310,7 +313,15 @@ def valid(*pods: str) -> list[dict[str, str]]:
     return [{"containerID": pod, "ifname": "eth0"} for pod in pods]
 
 
-@pytest.mark.parametrize("key", ["cni.dev/valid-attachments", "cni.dev/attachments"])
+@pytest.mark.parametrize(
+    ("node", "key"),
+    [
+        ("agent", "cni.dev/valid-attachments"),
+        ("agent", "cni.dev/attachments"),
+        ("one-shot", "cni.dev/valid-attachments"),
+    ],
+    indirect=["node"],
+)
 def test_gc(node: CniNode, key: str) -> None:
     pods = ("p1", "p2", "p3")
     other = network(**OTHER)
@@ -361,12 +372,12 @@ def test_clock_that_was_set_back(lonely: CniNode) -> None:
     if not os.path.exists("/proc/self/ns/time"):
         pytest.skip("needs a kernel with time namespaces")
     later = ("unshare", "--time", "--boottime", "1000000")
-    conf = network(ipam={"subnet": "10.1.0.0/29"})
-    pool = [f"10.1.0.{n}/32" for n in range(2, 7)]
-    for n in range(5):
+    conf = network(ipam={"subnet": "10.1.0.0/29", "rangeEnd": "10.1.0.4"})
+    pool = [f"10.1.0.{n}/32" for n in range(2, 5)]
+    for n in range(3):
         assert addresses(lonely.add(f"p{n}", conf, under=later)) == [pool[n]]
-    for n in range(4):
+    for n in range(2):
         lonely.delete(f"p{n}", conf, under=later)
-    assert lonely.call("CHECK", "p4", conf).result() is None
-    assert [addresses(lonely.add(f"q{n}", conf))[0] for n in range(4)] == pool[:4]
+    assert lonely.call("CHECK", "p2", conf).result() is None
+    assert [addresses(lonely.add(f"q{n}", conf))[0] for n in range(2)] == pool[:2]
     lonely.assert_consistent()
