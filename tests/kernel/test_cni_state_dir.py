@@ -41,9 +41,9 @@ def full(node: CniNode) -> Iterator[None]:
 @contextmanager
 def read_only(node: CniNode) -> Iterator[None]:
     directory = str(node.settings.state_dir)
-    subprocess.run(["mount", "-o", "remount,ro", directory], check=True)
+    subprocess.run(["mount", "-o", "remount,bind,ro", directory], check=True)
     yield
-    subprocess.run(["mount", "-o", "remount,rw", directory], check=True)
+    subprocess.run(["mount", "-o", "remount,bind,rw", directory], check=True)
 
 
 def add_until_refused(node: CniNode) -> list[str]:
