@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
-from cnidaria.cli.options import add_paths, settings
+from cnidaria.cli.options import add_bin_dir, add_paths, settings
 from cnidaria.node.install import install
-from cnidaria.node.settings import BIN_DIR
 from cnidaria.plugins import entry_points
 
 EXAMPLE = """\
@@ -19,9 +17,7 @@ examples:
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     parser.epilog = EXAMPLE
-    parser.add_argument(
-        "--bin-dir", type=Path, default=Path(BIN_DIR), metavar="DIR", help="default: %(default)s"
-    )
+    add_bin_dir(parser)
     add_paths(parser)
 
 

@@ -6,7 +6,14 @@ import argparse
 from dataclasses import replace
 from pathlib import Path
 
-from cnidaria.node.settings import CONF_DIR, STATE_DIR, Settings
+from cnidaria.node.settings import BIN_DIR, CONF_DIR, STATE_DIR, Settings
+
+
+def add_bin_dir(parser: argparse.ArgumentParser) -> None:
+    """``--bin-dir``: where the runtime looks for CNI executables."""
+    parser.add_argument(
+        "--bin-dir", type=Path, default=Path(BIN_DIR), metavar="DIR", help="default: %(default)s"
+    )
 
 
 def add_paths(parser: argparse.ArgumentParser, *, conf_dir: bool = False) -> None:

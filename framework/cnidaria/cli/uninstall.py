@@ -6,17 +6,16 @@ import argparse
 import errno
 import shutil
 import sys
-from pathlib import Path
 
 from cnidaria.api import NotReady
-from cnidaria.cli.options import add_paths, settings
+from cnidaria.cli.options import add_bin_dir, add_paths, settings
 from cnidaria.cluster import StoreError
 from cnidaria.cni.errors import CniError
 from cnidaria.kernel.handle import Kernel
 from cnidaria.kernel.netns import NetNS
 from cnidaria.node import confdir
 from cnidaria.node.install import InstallError, uninstall
-from cnidaria.node.settings import BIN_DIR, Settings
+from cnidaria.node.settings import Settings
 from cnidaria.node.state import State, open_state
 from cnidaria.plan.journal import StateError
 from cnidaria.plugins import load
@@ -33,9 +32,7 @@ net.ipv4.ip_forward.
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     parser.epilog = EXAMPLE
-    parser.add_argument(
-        "--bin-dir", type=Path, default=Path(BIN_DIR), metavar="DIR", help="default: %(default)s"
-    )
+    add_bin_dir(parser)
     parser.add_argument("--force", action="store_true", help="although pods are attached")
     add_paths(parser, conf_dir=True)
 
