@@ -96,6 +96,7 @@ lint: ## Check style, types and the direction of imports
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
+	$(BIN)/stubtest cnidaria_core
 	$(BIN)/lint-imports
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets --all-features --locked --quiet -- -D warnings

@@ -1,6 +1,8 @@
 //! The tables of cnidaria as plain Rust; `python` holds nothing but their bindings.
 
+pub mod codec;
 pub mod ipam;
+pub mod prefix;
 
 #[cfg(feature = "python")]
 mod python;

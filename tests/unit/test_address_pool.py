@@ -11,6 +11,7 @@ from cnidaria_core import (
     AddressPool,
     AddressReserved,
     AddressTaken,
+    CoreError,
     InvalidAddress,
     InvalidPool,
     PoolError,
@@ -334,7 +335,8 @@ def test_exceptions_are_one_family_and_survive_pickling() -> None:
         InvalidPool("text"),
         PoolExhausted(1, 2, 3, 4),
     ):
-        assert isinstance(error, PoolError)
+        assert isinstance(error, CoreError)
+        assert isinstance(error, PoolError) is not isinstance(error, InvalidAddress)
         assert isinstance(error, LookupError if isinstance(error, PoolExhausted) else ValueError)
         again = pickle.loads(pickle.dumps(error))
         assert (type(again), again.args, str(again)) == (type(error), error.args, str(error))

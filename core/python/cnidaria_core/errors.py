@@ -1,17 +1,37 @@
-"""Exceptions of the core. All are `PoolError`; each is also the built-in exception that fits."""
+"""Exceptions of the core. All are `CoreError`; each is also the built-in exception that fits."""
 
 __all__ = [
     "AddressOutOfRange",
     "AddressReserved",
     "AddressTaken",
+    "CoreError",
     "InvalidAddress",
+    "InvalidBuffer",
     "InvalidPool",
+    "InvalidPrefix",
+    "MalformedBytes",
     "PoolError",
     "PoolExhausted",
 ]
 
 
-class PoolError(Exception):
+class CoreError(Exception):
+    """The core cannot do what it was asked for."""
+
+
+class InvalidPrefix(CoreError, ValueError):
+    """The text is no prefix, or has bits set behind its length."""
+
+
+class InvalidBuffer(CoreError, ValueError):
+    """A buffer's items, shape, byte order or alignment are not what is needed; the text says."""
+
+
+class MalformedBytes(CoreError, ValueError):
+    """The bytes are none that `to_bytes` of the same class made."""
+
+
+class PoolError(CoreError):
     """A pool cannot be made, or an address cannot be had."""
 
 
@@ -45,7 +65,7 @@ class PoolExhausted(PoolError, LookupError):
         )
 
 
-class _AddressError(PoolError, ValueError):
+class _AddressError(CoreError, ValueError):
     """Something is wrong with one address."""
 
     problem: str
@@ -66,19 +86,19 @@ class InvalidAddress(_AddressError):
     problem = "is not an IP address"
 
 
-class AddressOutOfRange(_AddressError):
+class AddressOutOfRange(_AddressError, PoolError):
     """The address is in no range of the pool."""
 
     problem = "is in no range of the pool"
 
 
-class AddressReserved(_AddressError):
+class AddressReserved(_AddressError, PoolError):
     """The address is reserved, or excluded from the pool."""
 
     problem = "is reserved"
 
 
-class AddressTaken(_AddressError):
+class AddressTaken(_AddressError, PoolError):
     """The address has an owner."""
 
     def __init__(self, address: str, owner: str) -> None:

@@ -8,8 +8,10 @@ use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
-use super::errors::{InvalidAddress, InvalidPool};
+use super::address;
+use super::errors::InvalidPool;
 use crate::ipam::{self, Interval};
+use crate::prefix::Prefix;
 
 #[pyclass(frozen, module = "cnidaria_core")]
 pub struct AddressPool {
@@ -23,10 +25,6 @@ impl AddressPool {
     }
 }
 
-fn address(text: &str) -> PyResult<IpAddr> {
-    text.parse().map_err(|_| InvalidAddress::new_err(text.to_owned()))
-}
-
 fn seconds(name: &str, value: f64) -> PyResult<Duration> {
     Duration::try_from_secs_f64(value).map_err(|_| {
         PyValueError::new_err(format!("{name}: {value} is not a number of seconds from 0 on"))
@@ -34,7 +32,7 @@ fn seconds(name: &str, value: f64) -> PyResult<Duration> {
 }
 
 fn interval(first: &str, last: &str) -> PyResult<Interval> {
-    Ok(Interval { first: address(first)?, last: address(last)? })
+    Ok(Interval { first: address::from_text(first)?, last: address::from_text(last)? })
 }
 
 /// One address, `first-last`, or a prefix.
@@ -42,32 +40,12 @@ fn excluded(text: &str) -> PyResult<Interval> {
     if let Some((first, last)) = text.split_once('-') {
         return interval(first.trim(), last.trim());
     }
-    match text.split_once('/') {
-        None => interval(text, text),
-        Some((base, length)) => prefix(base, length).ok_or_else(|| {
-            let msg = format!("exclude: {text:?} is no prefix in canonical form, as 10.0.0.0/24");
-            InvalidPool::new_err(msg)
-        }),
+    if !text.contains('/') {
+        return interval(text, text);
     }
-}
-
-/// The addresses of a prefix; `None` if it is none, or has bits set behind its length.
-fn prefix(base: &str, length: &str) -> Option<Interval> {
-    let length: u32 = length.parse().ok()?;
-    match base.parse().ok()? {
-        IpAddr::V4(first) => {
-            let host = u32::MAX.checked_shr(length).filter(|_| length <= 32).unwrap_or(0);
-            let canonical = length <= 32 && first.to_bits() & host == 0;
-            let last = IpAddr::V4((first.to_bits() | host).into());
-            canonical.then_some(Interval { first: first.into(), last })
-        }
-        IpAddr::V6(first) => {
-            let host = u128::MAX.checked_shr(length).unwrap_or(0);
-            let canonical = length <= 128 && first.to_bits() & host == 0;
-            let last = IpAddr::V6((first.to_bits() | host).into());
-            canonical.then_some(Interval { first: first.into(), last })
-        }
-    }
+    let prefix: Prefix =
+        text.parse().map_err(|error| InvalidPool::new_err(format!("exclude: {error}")))?;
+    Ok(Interval { first: prefix.address(), last: prefix.last() })
 }
 
 #[pymethods]
@@ -94,7 +72,7 @@ impl AddressPool {
         let got = match address {
             None => self.lock().allocate(owner, now)?,
             Some(text) => {
-                let wished = self::address(text)?;
+                let wished = address::from_text(text)?;
                 self.lock().allocate_address(owner, wished, reserved)?;
                 wished
             }
@@ -103,17 +81,17 @@ impl AddressPool {
     }
 
     fn restore(&self, address: &str, owner: &str) -> PyResult<()> {
-        Ok(self.lock().restore(owner, self::address(address)?)?)
+        Ok(self.lock().restore(owner, address::from_text(address)?)?)
     }
 
     fn restore_cooling(&self, address: &str, released_at: f64) -> PyResult<()> {
         let released_at = seconds("released_at", released_at)?;
-        Ok(self.lock().restore_cooling(self::address(address)?, released_at)?)
+        Ok(self.lock().restore_cooling(address::from_text(address)?, released_at)?)
     }
 
     #[pyo3(signature = (address, now = 0.0))]
     fn release(&self, address: &str, now: f64) -> PyResult<Option<String>> {
-        let owner = self.lock().release(self::address(address)?, seconds("now", now)?);
+        let owner = self.lock().release(address::from_text(address)?, seconds("now", now)?);
         Ok(owner.map(|owner| owner.to_string()))
     }
 
@@ -123,15 +101,15 @@ impl AddressPool {
     }
 
     fn reserve(&self, address: &str) -> PyResult<bool> {
-        Ok(self.lock().reserve(self::address(address)?)?)
+        Ok(self.lock().reserve(address::from_text(address)?)?)
     }
 
     fn unreserve(&self, address: &str) -> PyResult<bool> {
-        Ok(self.lock().unreserve(self::address(address)?))
+        Ok(self.lock().unreserve(address::from_text(address)?))
     }
 
     fn owner_of(&self, address: &str) -> PyResult<Option<String>> {
-        let address = self::address(address)?;
+        let address = address::from_text(address)?;
         Ok(self.lock().owner_of(address).map(|owner| owner.to_string()))
     }
 
@@ -164,7 +142,7 @@ impl AddressPool {
     }
 
     fn __contains__(&self, address: &str) -> PyResult<bool> {
-        Ok(self.lock().contains(self::address(address)?))
+        Ok(self.lock().contains(address::from_text(address)?))
     }
 
     fn __repr__(&self) -> String {

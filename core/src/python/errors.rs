@@ -3,14 +3,31 @@
 use pyo3::import_exception;
 use pyo3::prelude::*;
 
+use crate::codec::CodecError;
 use crate::ipam::Error;
+use crate::prefix::PrefixError;
 
 import_exception!(cnidaria_core.errors, AddressOutOfRange);
 import_exception!(cnidaria_core.errors, AddressReserved);
 import_exception!(cnidaria_core.errors, AddressTaken);
 import_exception!(cnidaria_core.errors, InvalidAddress);
+import_exception!(cnidaria_core.errors, InvalidBuffer);
 import_exception!(cnidaria_core.errors, InvalidPool);
+import_exception!(cnidaria_core.errors, InvalidPrefix);
+import_exception!(cnidaria_core.errors, MalformedBytes);
 import_exception!(cnidaria_core.errors, PoolExhausted);
+
+impl From<PrefixError> for PyErr {
+    fn from(error: PrefixError) -> Self {
+        InvalidPrefix::new_err(error.to_string())
+    }
+}
+
+impl From<CodecError> for PyErr {
+    fn from(error: CodecError) -> Self {
+        MalformedBytes::new_err(error.to_string())
+    }
+}
 
 impl From<Error> for PyErr {
     fn from(error: Error) -> Self {

@@ -3,12 +3,15 @@
 // PyO3's macros expand to unsafe code.
 #![allow(unsafe_code)]
 
+mod address;
 mod address_pool;
+mod buffer;
 mod errors;
 
 use pyo3::prelude::*;
 
-#[pymodule]
+// The classes are frozen and lock for themselves: no GIL is needed.
+#[pymodule(gil_used = false)]
 fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<address_pool::AddressPool>()?;
     // PyO3 made it; what is public is said by the package.
