@@ -11,6 +11,7 @@ from cnidaria.kernel.objects import NftChain, NftElement, NftSet, NftTable
 from cnidaria.plan.expr import (
     CT_MARK,
     ETHER_SADDR,
+    ICMPV6_TYPE,
     IIFNAME,
     IP6_DADDR,
     IP_DADDR,
@@ -18,6 +19,7 @@ from cnidaria.plan.expr import (
     L4PROTO,
     MARK,
     OIFNAME,
+    PRIORITY,
     TCP_DPORT,
     TH_DPORT,
     UDP_DPORT,
@@ -33,16 +35,22 @@ from cnidaria.plan.expr import (
     goto,
     in_set,
     jump,
+    limit,
     log,
     mark_from,
     masquerade,
     match,
+    nflog,
     notrack,
+    priority_from,
     reject,
+    reset,
     return_,
     rule,
     set_ct_mark,
     set_mark,
+    set_priority,
+    tcp_flags,
     vmap,
 )
 from support.namespaces import run
@@ -63,7 +71,9 @@ PORTS = NftSet(T, "ports", ("inet_service",))
 MARKS = NftSet(T, "marks", ("mark",))
 MARK_RANGES = NftSet(T, "mark_ranges", ("mark",), interval=True)
 MACS = NftSet(T, "macs", ("ether_addr",))
-SETS = (SOURCES, NETS, NETS6, CLASS, POLICY, PORTS, MARKS, MARK_RANGES, MACS)
+IDENTITY = NftSet(T, "identity", ("ipv4_addr",), data=("classid",))
+ROWS = NftSet(T, "rows", ("classid",), data=("verdict",))
+SETS = (SOURCES, NETS, NETS6, CLASS, POLICY, PORTS, MARKS, MARK_RANGES, MACS, IDENTITY, ROWS)
 SIDE = NftChain(T, "side", rules=(rule(counter(), accept(), comment="fine"),))
 
 # A rule and what nft calls it.
@@ -119,6 +129,26 @@ FILTER = {
         "ether saddr 02:00:00:00:00:01 drop",
     ),
     "less": (rule(match(TCP_DPORT, 1024, "<"), drop()), "tcp dport < 1024 drop"),
+    "priority from": (
+        rule(match(PRIORITY, "0:0"), priority_from(IP_SADDR, IDENTITY)),
+        "meta priority none meta priority set ip saddr map @identity",
+    ),
+    "priority": (
+        rule(set_priority("1:a"), vmap(PRIORITY, ROWS)),
+        "meta priority set 1:a meta priority vmap @rows",
+    ),
+    "told": (
+        rule(limit(10), nflog(3, "denied", 64), drop()),
+        'limit rate 10/second log prefix "denied" group 3 snaplen 64 drop',
+    ),
+    "torn": (
+        rule(ct_state("new"), tcp_flags(0x17, 2, "!="), reset()),
+        "ct state new tcp flags != syn / fin,syn,rst,ack reject with tcp reset",
+    ),
+    "neighbours": (
+        rule(match(ICMPV6_TYPE, "133-137"), accept()),
+        "icmpv6 type 133-137 accept",
+    ),
 }
 PREROUTING = {
     "missing": (rule(fib_missing("saddr", "iif"), drop()), "fib saddr . iif oif missing drop"),
@@ -196,6 +226,11 @@ ELEMENTS = {
     "marks": (MARKS.elements("0x10"), "0x00000010"),
     "mark ranges": (MARK_RANGES.elements("0x10-0x1e"), "0x00000010-0x0000001e"),
     "macs": (MACS.elements("02:00:00:00:00:01"), "02:00:00:00:00:01"),
+    "identities": (
+        IDENTITY.elements(NftElement(("10.1.0.5",), ("1:2f",), comment="shop/web")),
+        '10.1.0.5 comment "shop/web" : 1:2f',
+    ),
+    "rows": (ROWS.elements(NftElement(("1:2f",), ("goto side",))), "1:2f : goto side"),
 }
 
 

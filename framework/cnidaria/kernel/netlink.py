@@ -21,7 +21,8 @@ Hook = Callable[[bytes], None]
 _ERROR = Struct("=i")
 _BUFFER = 1 << 16  # a dump's datagrams have up to 32 KiB
 _RECEIVE = 1 << 20
-_SEND = 1 << 20  # a transaction is one datagram; the kernel gives what it allows
+_SEND = 1 << 20  # the kernel gives what it allows
+_OVERHEAD = 64
 _BATCH_BYTES = 1 << 15
 _BATCH_MESSAGES = 128
 _DUMPS = 20
@@ -152,6 +153,7 @@ class Channel:
         )
         if hook:
             hook(data)
+        self._make_room(len(data))
         self._send(data)
         found: dict[int, Answer] = {}
         while not {first, last} & found.keys():
@@ -193,6 +195,13 @@ class Channel:
                         raise KernelError(answer.errno, "cannot read the kernel", answer.reason)
                     return found if whole else None
                 found.append(part)
+
+    def _make_room(self, size: int) -> None:
+        """A transaction is one datagram: the socket's buffer must take it."""
+        room = self._sock.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF)
+        if size + _OVERHEAD > room:
+            with suppress(PermissionError):  # it is refused when sent, then
+                self._sock.setsockopt(socket.SOL_SOCKET, uapi.SO_SNDBUFFORCE, size + _OVERHEAD)
 
     def _send(self, data: bytes) -> None:
         try:

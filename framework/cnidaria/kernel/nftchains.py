@@ -14,6 +14,7 @@ from cnidaria.kernel import nftuapi as nf
 from cnidaria.kernel.codec import Attrs, attr, be32, nest, string, text
 from cnidaria.kernel.driver import Driver, Found, compare, not_there
 from cnidaria.kernel.netlink import Request
+from cnidaria.kernel.nftcomments import comment, read_comment
 from cnidaria.kernel.nftexprs import decode, encode
 from cnidaria.kernel.nftmessages import ask, dump, request
 from cnidaria.kernel.objects import TABLES, NftChain, NftRule, NftTable
@@ -56,17 +57,19 @@ class Chains(Driver[NftChain]):
     def apply(self, session: Session, obj: NftChain) -> None:
         found = self.find(session, obj)
         if found is None:
-            session.queue_change("add", obj, [_new(obj), _flush(obj), *_rules(obj)])
+            session.queue_change("add", obj, [new_chain(obj), flush_chain(obj), *new_rules(obj)])
             return
         wrong = {difference.field for difference in compare(obj, found.object)}
         if wrong & {*_HOOK_FIELDS}:
-            again = [_flush(obj), _delete(obj), _new(obj), *_rules(obj)]
+            again = [flush_chain(obj), delete_chain(obj), new_chain(obj), *new_rules(obj)]
             session.queue_change("add", obj, again)
         elif wrong:
-            session.queue_change("add", obj, [_new(obj), _flush(obj), *_rules(obj)])
+            session.queue_change("add", obj, [new_chain(obj), flush_chain(obj), *new_rules(obj)])
 
     def withdraw(self, session: Session, obj: NftChain) -> None:
-        session.queue_change("remove", obj, [_flush(obj), _delete(obj)], partial(not_there, obj))
+        session.queue_change(
+            "remove", obj, [flush_chain(obj), delete_chain(obj)], partial(not_there, obj)
+        )
 
     def find(self, session: Session, obj: NftChain) -> Found | None:
         attrs = ask(session, nf.NFT_MSG_GETCHAIN, obj.family, *_names(obj))
@@ -96,7 +99,20 @@ def _names(obj: NftChain) -> tuple[bytes, bytes]:
     return text(nf.NFTA_CHAIN_TABLE, obj.table), text(nf.NFTA_CHAIN_NAME, obj.name)
 
 
-def _new(obj: NftChain) -> Request:
+def read_chains(session: Session, family: str, table: str) -> Iterator[NftChain]:
+    """The chains of a table with their rules."""
+    rules: dict[str, list[NftRule]] = {}
+    names = text(nf.NFTA_RULE_TABLE, table)
+    for found_family, attrs in dump(session, nf.NFT_MSG_GETRULE, family, names):
+        if (found_family, string(attrs[nf.NFTA_RULE_TABLE])) == (family, table):
+            rules.setdefault(string(attrs[nf.NFTA_RULE_CHAIN]), []).append(_read_rule(attrs))
+    for found_family, attrs in dump(session, nf.NFT_MSG_GETCHAIN, family):
+        if (found_family, string(attrs[nf.NFTA_CHAIN_TABLE])) == (family, table):
+            yield _chain(family, attrs, rules.get(string(attrs[nf.NFTA_CHAIN_NAME]), ()))
+
+
+def new_chain(obj: NftChain) -> Request:
+    """Makes a chain, without rules."""
     attrs = [*_names(obj)]
     if obj.hook is not None:
         hook = [
@@ -113,17 +129,19 @@ def _new(obj: NftChain) -> Request:
     return request(nf.NFT_MSG_NEWCHAIN, obj.family, *attrs, flags=uapi.NLM_F_CREATE)
 
 
-def _delete(obj: NftChain) -> Request:
+def delete_chain(obj: NftChain) -> Request:
+    """Removes a chain that has no rules, if nothing leads there."""
     return request(nf.NFT_MSG_DELCHAIN, obj.family, *_names(obj))
 
 
-def _flush(obj: NftChain) -> Request:
+def flush_chain(obj: NftChain) -> Request:
     """A deletion that names no rule is one of all."""
     names = (text(nf.NFTA_RULE_TABLE, obj.table), text(nf.NFTA_RULE_CHAIN, obj.name))
     return request(nf.NFT_MSG_DELRULE, obj.family, *names)
 
 
-def _rules(obj: NftChain) -> list[Request]:
+def new_rules(obj: NftChain) -> list[Request]:
+    """Appends a chain's rules to what is in it."""
     return [
         request(
             nf.NFT_MSG_NEWRULE,
@@ -131,28 +149,18 @@ def _rules(obj: NftChain) -> list[Request]:
             text(nf.NFTA_RULE_TABLE, obj.table),
             text(nf.NFTA_RULE_CHAIN, obj.name),
             nest(nf.NFTA_RULE_EXPRESSIONS, *map(encode, rule.exprs)),
-            _comment(rule.comment),
+            comment(nf.NFTA_RULE_USERDATA, rule.comment),
             flags=uapi.NLM_F_CREATE | uapi.NLM_F_APPEND,
         )
         for rule in obj.rules
     ]
 
 
-def _comment(comment: str) -> bytes:
-    """As nft itself keeps it."""
-    if not comment:
-        return b""
-    raw = comment.encode() + b"\0"
-    return attr(nf.NFTA_RULE_USERDATA, bytes((nf.NFTNL_UDATA_RULE_COMMENT, len(raw))) + raw)
-
-
 def _read_rule(attrs: Attrs) -> NftRule:
     """What we never make is left out: then the rule is another than was declared."""
     found = codec.attribute_list(attrs.get(nf.NFTA_RULE_EXPRESSIONS, b""))
     exprs: list[Any] = [expr for _, raw in found if (expr := decode(raw)) is not None]
-    raw = attrs.get(nf.NFTA_RULE_USERDATA, b"")
-    commented = raw[:1] == bytes((nf.NFTNL_UDATA_RULE_COMMENT,)) and len(raw) > 1
-    return NftRule(tuple(exprs), string(raw[2 : 2 + raw[1]]) if commented else "")
+    return NftRule(tuple(exprs), read_comment(attrs.get(nf.NFTA_RULE_USERDATA, b"")))
 
 
 def _chain(family: str, attrs: Attrs, rules: Sequence[NftRule]) -> NftChain:

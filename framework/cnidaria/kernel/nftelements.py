@@ -16,6 +16,7 @@ from typing import Literal
 
 from cnidaria.kernel import nftuapi as nf
 from cnidaria.kernel.codec import attributes, be32, nest
+from cnidaria.kernel.nftcomments import comment, read_comment
 from cnidaria.kernel.nftexprs import value, value_of, verdict, verdict_of
 from cnidaria.kernel.objects import NftElement
 from cnidaria.kernel.objects.nft import VERDICT, as_verdict
@@ -86,6 +87,7 @@ def encode(layout: Layout, element: NftElement) -> list[bytes]:
         attrs.append(value(nf.NFTA_SET_ELEM_KEY_END, high))
     if element.data:
         attrs.append(_encode_data(layout, element.data))
+    attrs.append(comment(nf.NFTA_SET_ELEM_USERDATA, element.comment))
     items = [nest(nf.NFTA_LIST_ELEM, *attrs)]
     if layout.pairs and (after := int.from_bytes(high, "big") + 1) < 1 << 8 * len(high):
         end = value(nf.NFTA_SET_ELEM_KEY, after.to_bytes(len(high), "big"))
@@ -110,6 +112,7 @@ class _Item:
     high: bytes
     ends: bool
     data: tuple[str, ...]
+    comment: str
 
 
 def decode_all(layout: Layout, raw: Sequence[bytes]) -> list[NftElement]:
@@ -132,6 +135,7 @@ def _item(layout: Layout, raw: bytes) -> _Item:
         value_of(end) if end else low,
         ends,
         _decode_data(layout, data) if data and not ends else (),
+        read_comment(attrs.get(nf.NFTA_SET_ELEM_USERDATA, b"")),
     )
 
 
@@ -142,7 +146,7 @@ def _joined(items: Sequence[_Item]) -> Iterator[_Item]:
         if not item.ends:
             size = len(item.low)
             last = int.from_bytes(after.low, "big") - 1 if after else (1 << 8 * size) - 1
-            yield _Item(item.low, last.to_bytes(size, "big"), False, item.data)
+            yield _Item(item.low, last.to_bytes(size, "big"), False, item.data, item.comment)
 
 
 def _element(layout: Layout, item: _Item) -> NftElement:
@@ -153,7 +157,7 @@ def _element(layout: Layout, item: _Item) -> NftElement:
         kind = TYPES[name]
         first, last = (_read(kind, raw, ranged=layout.interval) for raw in (low, high))
         key.append(kind.between(first, last))
-    return NftElement(tuple(key), item.data)
+    return NftElement(tuple(key), item.data, item.comment)
 
 
 def _decode_data(layout: Layout, raw: bytes) -> tuple[str, ...]:

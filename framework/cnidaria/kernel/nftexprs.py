@@ -7,7 +7,18 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from cnidaria.kernel import nftuapi as nf
-from cnidaria.kernel.codec import Attrs, attr, attributes, be32, be64, nest, string, text, u8
+from cnidaria.kernel.codec import (
+    Attrs,
+    attr,
+    attributes,
+    be16,
+    be32,
+    be64,
+    nest,
+    string,
+    text,
+    u8,
+)
 from cnidaria.kernel.objects import nftexpr as ex
 
 E = TypeVar("E", bound=ex.Expr)
@@ -349,10 +360,36 @@ _codec(
     _encode_reject,
     _decode_reject,
 )
+
+
+def _encode_log(e: ex.Log) -> tuple[bytes, ...]:
+    parts = (text(nf.NFTA_LOG_PREFIX, e.prefix),) if e.prefix else ()
+    if e.group is None:
+        return parts
+    return (be16(nf.NFTA_LOG_GROUP, e.group), *parts, be32(nf.NFTA_LOG_SNAPLEN, e.snaplen))
+
+
+def _decode_log(a: Attrs) -> ex.Log:
+    group = int.from_bytes(a[nf.NFTA_LOG_GROUP], "big") if nf.NFTA_LOG_GROUP in a else None
+    snaplen = int.from_bytes(a.get(nf.NFTA_LOG_SNAPLEN, b""), "big")
+    return ex.Log(string(a.get(nf.NFTA_LOG_PREFIX, b"")), group, snaplen)
+
+
+_codec(ex.Log, "log", _encode_log, _decode_log)
 _codec(
-    ex.Log,
-    "log",
-    lambda e: (text(nf.NFTA_LOG_PREFIX, e.prefix),) if e.prefix else (),
-    lambda a: ex.Log(string(a.get(nf.NFTA_LOG_PREFIX, b""))),
+    ex.Limit,
+    "limit",
+    lambda e: (
+        be64(nf.NFTA_LIMIT_RATE, e.rate),
+        be64(nf.NFTA_LIMIT_UNIT, e.seconds),
+        be32(nf.NFTA_LIMIT_BURST, e.burst),
+        be32(nf.NFTA_LIMIT_TYPE, nf.NFT_LIMIT_PKTS),
+    ),
+    lambda a: ex.Limit(
+        *(
+            int.from_bytes(a[kind], "big")
+            for kind in (nf.NFTA_LIMIT_RATE, nf.NFTA_LIMIT_UNIT, nf.NFTA_LIMIT_BURST)
+        )
+    ),
 )
 _codec(ex.Notrack, "notrack", lambda _: (), lambda _: ex.Notrack())

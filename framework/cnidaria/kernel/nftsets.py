@@ -35,7 +35,7 @@ class Sets(Driver[NftSet]):
     def apply(self, session: Session, obj: NftSet) -> None:
         found = self.find(session, obj)
         if found is None:
-            session.queue_change("add", obj, [_new(obj), *_add(obj, obj.content or ())])
+            session.queue_change("add", obj, [new_set(obj), *add_elements(obj, obj.content or ())])
             return
         have = found.object
         for difference in compare(obj, have):
@@ -46,13 +46,12 @@ class Sets(Driver[NftSet]):
             gone = sorted(there - want, key=lambda one: one.key)
             more = sorted(want - there, key=lambda one: one.key)
             if gone or more:
-                session.queue_change("add", obj, [*_delete(obj, gone), *_add(obj, more)])
+                session.queue_change(
+                    "add", obj, [*delete_elements(obj, gone), *add_elements(obj, more)]
+                )
 
     def withdraw(self, session: Session, obj: NftSet) -> None:
-        names = _names(obj.table, obj.name)
-        session.queue_change(
-            "remove", obj, [request(nf.NFT_MSG_DELSET, obj.family, *names)], partial(not_there, obj)
-        )
+        session.queue_change("remove", obj, [delete_set(obj)], partial(not_there, obj))
 
     def find(self, session: Session, obj: NftSet) -> Found | None:
         found = _ask(session, obj.family, obj.table, obj.name)
@@ -76,7 +75,7 @@ class Elements(Driver[NftElements]):
 
     def apply(self, session: Session, obj: NftElements) -> None:
         if obj.elements:
-            adding = _add(obj, obj.elements)
+            adding = add_elements(obj, obj.elements)
             session.queue_change("add", obj, adding, partial(self._settle, session, obj))
 
     def _settle(self, session: Session, obj: NftElements, answer: Answer) -> None:
@@ -85,13 +84,13 @@ class Elements(Driver[NftElements]):
             raise refused("add", obj, answer)
         keys = {element.key for element in obj.elements}
         old = [one for one in read_elements(session, obj) if one.key in keys]
-        again = [*_delete(obj, old), *_add(obj, obj.elements)]
+        again = [*delete_elements(obj, old), *add_elements(obj, obj.elements)]
         session.queue_change("add", obj, again)
         session.flush()
 
     def withdraw(self, session: Session, obj: NftElements) -> None:
         if obj.elements:
-            deleting = _delete(obj, obj.elements)
+            deleting = delete_elements(obj, obj.elements)
             session.queue_change("remove", obj, deleting, partial(self._rest, session, obj))
 
     def _rest(self, session: Session, obj: NftElements, answer: Answer) -> None:
@@ -100,7 +99,9 @@ class Elements(Driver[NftElements]):
             raise refused("remove", obj, answer)
         left = set(read_elements(session, obj)) & set(obj.elements)
         if left:
-            session.queue_change("remove", obj, _delete(obj, sorted(left, key=lambda e: e.key)))
+            session.queue_change(
+                "remove", obj, delete_elements(obj, sorted(left, key=lambda e: e.key))
+            )
             session.flush()
 
     def find(self, session: Session, obj: NftElements) -> Found | None:
@@ -160,7 +161,13 @@ def _names(table: str, name: str) -> tuple[bytes, bytes]:
     return text(nf.NFTA_SET_TABLE, table), text(nf.NFTA_SET_NAME, name)
 
 
-def _new(obj: NftSet) -> Request:
+def delete_set(obj: NftSet) -> Request:
+    """Removes a set with its elements, if nothing uses it."""
+    return request(nf.NFT_MSG_DELSET, obj.family, *_names(obj.table, obj.name))
+
+
+def new_set(obj: NftSet) -> Request:
+    """Makes a set, without elements."""
     layout = Layout(obj.type, obj.data, obj.interval)
     flags = nf.NFT_SET_INTERVAL * obj.interval | nf.NFT_SET_MAP * bool(obj.data)
     flags |= nf.NFT_SET_CONCAT * (len(obj.type) > 1)
@@ -260,13 +267,23 @@ def _messages(
     ]
 
 
-def _add(obj: NftSet | NftElements, elements: Sequence[NftElement]) -> list[Request]:
+def add_elements(obj: NftSet | NftElements, elements: Sequence[NftElement]) -> list[Request]:
+    """Adds elements; refused where a key is there with other data."""
     return _messages(nf.NFT_MSG_NEWSETELEM, obj, elements, uapi.NLM_F_CREATE)
 
 
-def _delete(obj: NftSet | NftElements, elements: Sequence[NftElement]) -> list[Request]:
+def delete_elements(obj: NftSet | NftElements, elements: Sequence[NftElement]) -> list[Request]:
+    """Removes elements by their keys; refused where one is not there."""
     keys = [NftElement(element.key) for element in elements]
     return _messages(nf.NFT_MSG_DELSETELEM, obj, keys, 0)
+
+
+def read_sets(session: Session, family: str, table: str) -> Iterator[NftSet]:
+    """The sets of a table, without their elements."""
+    names = text(nf.NFTA_SET_TABLE, table)
+    for found_family, attrs in dump(session, nf.NFT_MSG_GETSET, family, names):
+        if found_family == family and (found := _set(family, attrs)):
+            yield found
 
 
 def read_elements(session: Session, obj: NftSet | NftElements) -> list[NftElement]:

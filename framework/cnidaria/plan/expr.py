@@ -30,6 +30,7 @@ from cnidaria.kernel.objects.nftexpr import (
     CtSet,
     Fib,
     Immediate,
+    Limit,
     Log,
     Lookup,
     Masquerade,
@@ -92,6 +93,7 @@ IIFNAME = Field(Meta("iifname"), "ifname")
 OIFNAME = Field(Meta("oifname"), "ifname")
 MARK = Field(Meta("mark"), "mark")
 CT_MARK = Field(Ct("mark"), "mark")
+PRIORITY = Field(Meta("priority"), "classid")
 L4PROTO = Field(Meta("l4proto"), "inet_proto")
 IP_SADDR = Field(Payload("network", 12, 4), "ipv4_addr", _family(_IPV4))
 IP_DADDR = Field(Payload("network", 16, 4), "ipv4_addr", _family(_IPV4))
@@ -103,6 +105,7 @@ TH_SPORT = Field(Payload("transport", 0, 2), "inet_service")
 TH_DPORT = Field(Payload("transport", 2, 2), "inet_service")
 TCP_DPORT = Field(Payload("transport", 2, 2), "inet_service", _protocol(6))
 UDP_DPORT = Field(Payload("transport", 2, 2), "inet_service", _protocol(17))
+ICMPV6_TYPE = Field(Payload("transport", 0, 1), "icmpv6_type", (*_family(_IPV6), *_protocol(58)))
 
 
 def rule(*statements: AnyExpr | Iterable[AnyExpr], comment: str = "") -> NftRule:
@@ -189,6 +192,11 @@ def mark_from(fields: Field | tuple[Field, ...], there: NftSet) -> Statement:
     return (*_key(fields, there, ("mark",)), Lookup(there.name, to=0), MetaSet("mark"))
 
 
+def priority_from(fields: Field | tuple[Field, ...], there: NftSet) -> Statement:
+    """``meta priority set field . field map @map``: go on only where the map has it."""
+    return (*_key(fields, there, ("classid",)), Lookup(there.name, to=0), MetaSet("priority"))
+
+
 def _key(
     fields: Field | tuple[Field, ...], there: NftSet, data: tuple[str, ...] | None = None
 ) -> Statement:
@@ -208,6 +216,12 @@ def _key(
             loads.append(Byteorder(TYPES[field.type].length, slot))
         slot += -(-TYPES[field.type].length // 4)
     return (*chain.from_iterable(needs), *loads)
+
+
+def tcp_flags(mask: int, flags: int, op: Literal["==", "!="] = "==") -> Statement:
+    """``tcp flags & mask == flags``, of the flags' bits (RFC 9293: FIN 1, SYN 2, RST 4, ACK 16)."""
+    load = Payload("transport", 13, 1)
+    return (*_protocol(6), load, _and(bytes((mask,))), Cmp(_compared(op), bytes((flags,))))
 
 
 def ct_state(*states: CtState) -> Statement:
@@ -279,9 +293,30 @@ def reject() -> Reject:
     return Reject()
 
 
+def reset() -> Reject:
+    """Drop it and end its connection; for what is TCP already."""
+    return Reject("tcp-reset")
+
+
 def log(prefix: str) -> Log:
     """A line in the kernel's log."""
     return Log(prefix)
+
+
+def nflog(group: int, prefix: str, snaplen: int = 0) -> Log:
+    """Tell who listens to the group; ``snaplen`` bytes of the packet, 0: all."""
+    return Log(prefix, group, snaplen)
+
+
+def limit(rate: int, burst: int = 5) -> Limit:
+    """Go on for at most so many packets in a second."""
+    return Limit(rate, 1, burst)
+
+
+def set_priority(classid: str) -> Statement:
+    """``meta priority set 1:2``."""
+    number, _ = data_type("priority", "classid").bounds(classid)
+    return (Immediate(number.to_bytes(4, sys.byteorder)), MetaSet("priority"))
 
 
 def notrack() -> Notrack:

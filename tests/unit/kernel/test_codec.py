@@ -136,6 +136,9 @@ def fields(kind):
         "address": st.none() | slots,
         "port": st.none() | slots,
         "flags": st.just(("saddr", "iif")),
+        "rate": st.integers(1, 2**40),
+        "seconds": st.sampled_from((1, 60)),
+        "burst": st.integers(0, 100),
     }
     return {name: special[name] for name in kind.__struct_fields__ if name in special}
 
@@ -153,6 +156,8 @@ exprs = st.one_of(
             nftexpr.Verdict("jump", "there"),
             nftexpr.Reject("tcp-reset"),
             nftexpr.Reject("icmpx", 3),
+            nftexpr.Log("prefix", 3, 64),
+            nftexpr.Log(group=0),
         ]
     ),
 )

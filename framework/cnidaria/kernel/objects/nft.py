@@ -38,6 +38,11 @@ def _table(where: str, value: str) -> str:
     return _name(where, value)
 
 
+def _check_comment(where: str, value: str) -> None:
+    if len(value.encode()) > _COMMENT_LIMIT:
+        raise text.refuse(where, value, f"a comment of up to {_COMMENT_LIMIT} bytes")
+
+
 def as_verdict(where: str, value: str) -> Verdict:
     """A verdict of its text, as ``accept`` or ``jump chain``.
 
@@ -77,8 +82,7 @@ class NftRule(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fi
     comment: str = ""
 
     def __post_init__(self) -> None:
-        if len(self.comment.encode()) > _COMMENT_LIMIT:
-            raise text.refuse("NftRule.comment", self.comment, f"up to {_COMMENT_LIMIT} bytes")
+        _check_comment("NftRule.comment", self.comment)
 
 
 class _InTable(Object, frozen=True):
@@ -178,10 +182,11 @@ class NftSet(_InTable, frozen=True):
 
 
 class NftElement(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
-    """A key and, in a map, its value: one text for each type."""
+    """A key and, in a map, its value: one text for each type; and a comment for people."""
 
     key: tuple[str, ...]
     data: tuple[str, ...] = ()
+    comment: str = ""
 
     def __str__(self) -> str:
         key = " . ".join(self.key)
@@ -218,7 +223,8 @@ class NftElements(Object, frozen=True):
             low, high = data_type(where, name).bounds(value)
             if low != high and not self.interval:
                 raise text.refuse(where, value, "a single value: the set is without intervals")
-        return NftElement(key, _values(where, self.data, element.data))
+        _check_comment(where, element.comment)
+        return NftElement(key, _values(where, self.data, element.data), element.comment)
 
     @property
     def key(self) -> tuple[Any, ...]:

@@ -184,9 +184,29 @@ class Reject(Expr, frozen=True):
 
 
 class Log(Expr, frozen=True):
-    """Write a line to the kernel's log."""
+    """Write a line to the kernel's log, or tell who listens (NFLOG).
+
+    Attributes:
+        group: of listeners; ``None``: the kernel's log.
+        snaplen: how many bytes of the packet they get; 0: all.
+    """
 
     prefix: str = ""
+    group: int | None = None
+    snaplen: int = 0
+
+
+class Limit(Expr, frozen=True):
+    """Go on only as often as this: a token bucket.
+
+    Attributes:
+        rate: packets in ``seconds``.
+        burst: how many may come at once.
+    """
+
+    rate: int
+    seconds: int = 1
+    burst: int = 5
 
 
 class Notrack(Expr, frozen=True):
@@ -195,5 +215,5 @@ class Notrack(Expr, frozen=True):
 
 AnyExpr = (
     Meta | MetaSet | Payload | Ct | CtSet | Fib | Bitwise | Byteorder | Cmp | Range | Lookup
-    | Immediate | Verdict | Counter | Masquerade | Nat | Reject | Log | Notrack
+    | Immediate | Verdict | Counter | Limit | Masquerade | Nat | Reject | Log | Notrack
 )  # fmt: skip

@@ -85,6 +85,14 @@ def _mac(value: str) -> int:
     return int(text.mac("MAC", value, unicast=False).replace(":", ""), 16)
 
 
+def _classid(value: str) -> int:
+    major, colon, minor = value.partition(":")
+    numbers = int(major, 16), int(minor, 16)
+    if not colon or not all(0 <= number < 1 << 16 for number in numbers):
+        raise ValueError(value)
+    return numbers[0] << 16 | numbers[1]
+
+
 def _protocol(value: str) -> int:
     return PROTOCOLS[value] if value in PROTOCOLS else int(value, 0)
 
@@ -98,6 +106,10 @@ TYPES = {
         DataType("inet_proto", 12, 1, _protocol, lambda n: _PROTOCOL_NAMES.get(n, str(n))),
         DataType("inet_service", 13, 2, _number, str),
         DataType("mark", 19, 4, _number, lambda n: f"{n:#x}", host_order=True),
+        DataType(
+            "classid", 23, 4, _classid, lambda n: f"{n >> 16:x}:{n & 0xFFFF:x}", host_order=True
+        ),
+        DataType("icmpv6_type", 29, 1, _number, str),
         DataType("ifname", 41, 16, _name, _write_name),
     )
 }
