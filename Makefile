@@ -18,7 +18,7 @@ export PYO3_PYTHON := $(CURDIR)/$(BIN)/python
 export PIP_ROOT_USER_ACTION := ignore
 export LC_ALL := C.UTF-8
 
-RUST := Cargo.toml Cargo.lock $(shell find core -name '*.rs' -o -name '*.toml')
+RUST := Cargo.toml Cargo.lock $(shell find core -path core/fuzz -prune -o \( -name "*.rs" -o -name "*.toml" \) -print)
 CORE := $(filter-out core/exec/%,$(RUST)) $(wildcard core/python/*/*.py*)
 EXEC := $(filter-out core/src/% core/tests/%,$(RUST))
 
@@ -89,6 +89,10 @@ test-setup:
 bench: test-setup ## Compare with the reference plugins in one alternating run (JSON in benchmarks/results)
 	scripts/in-namespaces $(BIN)/python benchmarks $(ARGS)
 
+.PHONY: fuzz
+fuzz: ## Fuzz the core's parsers and tables (SECONDS=60 for each, ARGS="prefix" for one target)
+	scripts/fuzz $(or $(SECONDS),60) $(ARGS)
+
 .PHONY: lint
 lint: ## Check style, types and the direction of imports
 	@scripts/doctor --install build lint
@@ -99,6 +103,7 @@ lint: ## Check style, types and the direction of imports
 	$(BIN)/stubtest cnidaria_core
 	$(BIN)/lint-imports
 	$(CARGO) fmt --all --check
+	$(CARGO) fmt --manifest-path core/fuzz/Cargo.toml --check
 	$(CARGO) clippy --workspace --all-targets --all-features --locked --quiet -- -D warnings
 
 .PHONY: format
@@ -106,6 +111,7 @@ format: build ## Bring the sources into shape
 	$(BIN)/ruff check --fix-only
 	$(BIN)/ruff format
 	$(CARGO) fmt --all
+	$(CARGO) fmt --manifest-path core/fuzz/Cargo.toml
 
 .PHONY: wheels
 wheels: build ## Build the three wheels into dist/ and try them in an empty environment
