@@ -89,6 +89,12 @@ test-setup:
 bench: test-setup ## Compare with the reference plugins in one alternating run (JSON in benchmarks/results)
 	scripts/in-namespaces $(BIN)/python benchmarks $(ARGS)
 
+.PHONY: bench-core
+bench-core: build ## Compare the core's tables with their peers in one run (ARGS="routes --help")
+	@$(PIP) install --constraint constraints.txt --group bench || echo "some peers are left out" >&2
+	@scripts/setup-bench-peers
+	$(BIN)/python benchmarks/core $(ARGS)
+
 .PHONY: fuzz
 fuzz: ## Fuzz the core's parsers and tables (SECONDS=60 for each, ARGS="prefix" for one target)
 	scripts/fuzz $(or $(SECONDS),60) $(ARGS)
