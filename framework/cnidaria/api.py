@@ -19,6 +19,7 @@ from cnidaria.cni.env import Invocation
 from cnidaria.cni.fields import Doc, InterfaceName, ModeConfig, Range
 from cnidaria.cni.result import Result
 from cnidaria.ipam import LeaseSet
+from cnidaria.plan.attachment import alias_of
 from cnidaria.plan.objects import Object
 from cnidaria.plan.plan import Plan
 
@@ -111,7 +112,7 @@ class Request:
     @property
     def alias(self) -> str:
         """The mark of ownership on links, and an operator's hint whose link it is."""
-        return f"cnidaria:{self.network}/{self.container_id}/{self.ifname}"[:255]
+        return alias_of((self.network, self.container_id, self.ifname, self.conf.type))
 
     @property
     def host_mac(self) -> str:

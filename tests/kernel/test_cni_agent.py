@@ -6,6 +6,7 @@ import contextlib
 import fcntl
 import json
 import os
+import shutil
 import signal
 import socket
 import struct
@@ -127,6 +128,58 @@ def test_kill_while_another_plugin_is_asked(node: CniNode) -> None:
     node.assert_consistent()
 
 
+@pytest.mark.parametrize("agent", [True, False], ids=["agent", "one-shot"])
+def test_pods_outlive_the_journal(node: CniNode, agent: bool) -> None:
+    """The kernel tells whose the links are, so nobody else gets the addresses, and DEL cleans."""
+    node.conflist({key: NETWORK[key] for key in ("type", "ipam")})
+    given = [node.add(pod)["ips"][0]["address"] for pod in ("p1", "p2")]
+    (node.settings.state_dir / "journal").unlink()
+    with node.agent() if agent else contextlib.nullcontext():
+        assert node.add("p3")["ips"][0]["address"] not in given
+        assert node.call("CHECK", "p1").result() is None
+        assert "DEL it first" in node.call("ADD", "p1").error(103)
+        node.end("p2")
+        for pod in ("p1", "p2", "p3"):
+            node.delete(pod)
+    assert node.attachments() == []
+    assert node.state()["host links"] == set()
+    node.add("p4")
+    node.assert_consistent()
+
+
+def test_state_directory_removed_under_the_agent(node: CniNode) -> None:
+    """A one-shot run that did not find the agent works meanwhile; nothing is lost."""
+    with node.agent() as agent:
+        node.add("p1")
+        shutil.rmtree(node.settings.state_dir)
+        node.add("p2")
+        wait_for("the agent's return", agent.answers)
+        assert "was removed; writing it anew" in agent.log
+        wait_for("both", lambda: {one.container for one in node.attachments()} == {"p1", "p2"})
+        node.add("p3")
+        for pod in ("p1", "p2", "p3"):
+            assert node.call("CHECK", pod).result() is None
+            node.delete(pod)
+        assert node.state()["host links"] == set()
+        assert agent.stop() == 0
+    assert node.attachments() == []
+
+
+def test_state_directory_taken_by_another(node: CniNode) -> None:
+    """Two never act at once: the first one sees it, and ends."""
+    with node.agent() as first:
+        node.add("p1")
+        first.process.send_signal(signal.SIGSTOP)
+        shutil.rmtree(node.settings.state_dir)
+        with node.agent() as second:
+            first.process.send_signal(signal.SIGCONT)
+            assert first.process.wait(30) == 1
+            assert "another process" in first.log
+            assert "Traceback" not in first.log
+            assert node.call("CHECK", "p1").result() is None
+            assert second.stop() == 0
+
+
 def test_pods_outlive_the_agent(node: CniNode) -> None:
     node.conflist({key: NETWORK[key] for key in ("type", "ipam")})
     with node.agent() as agent:
@@ -145,7 +198,7 @@ def test_pods_outlive_the_agent(node: CniNode) -> None:
 def test_second_agent_refuses(node: CniNode) -> None:
     with node.agent() as first, node.agent(wait=False) as second:
         assert second.process.wait(30) == 1
-        assert f"process {first.process.pid} has it" in second.log
+        assert f"another process ({first.process.pid}) works on it" in second.log
         assert "Traceback" not in second.log
         assert first.answers(), "the first one still has its socket"
         assert node.call("STATUS").result() is None

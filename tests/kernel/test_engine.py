@@ -21,7 +21,7 @@ from cnidaria.kernel.netns import NetNS
 from cnidaria.plan.attachment import Attachment
 from cnidaria.plan.engine import Engine
 from cnidaria.plan.journal import Journal, StateError
-from cnidaria.plan.objects import Address, Macvlan, Object, Route
+from cnidaria.plan.objects import Address, AnyLink, Macvlan, Neighbour, Object, Route
 from cnidaria.plan.store import Store
 from support.attachments import (
     attachment,
@@ -197,7 +197,8 @@ def test_what_two_attachments_share_stays_with_the_other(
     """The second one fails, and some of its objects in the pod are the same as the first one's."""
     it = engine(tmp_path)
     first = it.attach(attachment(1, pod), node, pod)
-    theirs = [replace(first.objects[0], name="cnd2"), *first.objects[1:]]
+    theirs = [replace(first.objects[0], name="cnd2", alias="cnidaria:net/c2/eth0/cnidaria-flat")]
+    theirs += first.objects[1:]
     with pytest.raises(CniError) as caught:
         it.attach(attachment(2, pod, objects=tuple(theirs)), node, pod)
     assert caught.value.code == Code.INTERFACE_EXISTS
@@ -523,3 +524,54 @@ def test_recovery_goes_on_after_a_failure(node: NetNS, pod: NetNS, tmp_path: Pat
     released.refuse = False
     assert it.recover(node).finished == [attachment(1).id, attachment(2).id]
     assert_nothing(it, node, pod)
+
+
+def test_what_the_journal_has_lost_is_taken_over_from_the_kernel(
+    node: NetNS, pod: NetNS, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Pod 1 is known, pod 2 is not any more."""
+    with new_namespace() as other:
+        engine(tmp_path / "lost").attach(attachment(2, other), node, other)
+        before = engine(tmp_path)
+        first = before.attach(attachment(1, pod), node, pod)
+        before.store.close()
+        it = engine(tmp_path)
+        (adopted,) = it.recover(node).adopted
+        assert adopted.key == ("net", "c2", "eth0", "cnidaria-flat")
+        assert "unknown to the journal" in caplog.text
+        assert {lease.address for lease in adopted.leases} == {"10.1.0.2", "fd00::2"}
+        assert {type(obj) for obj in adopted.objects} == {AnyLink, Route, Neighbour}
+        assert it.check(adopted, node, other) is None
+        assert it.sweep(node, 0) == []
+        it.store.close()
+        again = engine(tmp_path)
+        assert again.recover(node).adopted == []
+        with pytest.raises(CniError) as caught:
+            again.attach(attachment(2, other), node, other)
+        assert caught.value.code == Code.ALREADY_ATTACHED
+        again.detach(adopted.key, node, other)
+    assert links(node) == {"cnd1"}
+    assert again.check(first, node, pod) is None
+
+
+def test_what_was_taken_over_goes_with_its_pod(node: NetNS, tmp_path: Path) -> None:
+    with new_namespace() as dying:
+        engine(tmp_path / "lost").attach(attachment(1, dying), node, dying)
+        it = engine(tmp_path)
+        (adopted,) = it.recover(node).adopted
+        assert it.sweep(node, 0) == []
+    wait_for("the end of the pod", lambda: links(node) == set())
+    assert [one.key for one in it.sweep(node, 0)] == [adopted.key]
+    assert it.store.all() == []
+
+
+def test_what_cannot_be_recorded_is_taken_over_nevertheless(
+    node: NetNS, pod: NetNS, tmp_path: Path
+) -> None:
+    engine(tmp_path / "lost").attach(attachment(1, pod), node, pod)
+    it = engine(tmp_path / "state")
+    (tmp_path / "state").touch()  # no directory
+    (adopted,) = it.recover(node).adopted
+    with pytest.raises(CniError, match=r"EEXIST|ENOTDIR"):
+        it.detach(adopted.key, node, pod)
+    assert links(node) == set(), "what can be done is done"

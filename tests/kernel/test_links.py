@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 
 import pytest
+from msgspec.structs import replace
 
 from cnidaria.kernel.handle import Kernel
 from cnidaria.kernel.objects import Address, AnyLink, Bridge, Route, Sysctl, Veth
@@ -23,10 +24,21 @@ def test_links_are_deleted_together(host, pod, count):
     objects = [veth(n) for n in range(count)]
     kernel.apply(objects, pod=pod)
     run(host, "ip", "link", "add", "other0", "type", "bridge")
-    names = [f"cnd{n}" for n in range(count)]
-    assert kernel.delete_links([*names, "other0", "absent0"]) == []
+    more = [AnyLink("other0"), AnyLink("absent0")]
+    assert kernel.delete_links([*objects, *more]) == []
     assert {link.name for link in kernel.links()} == {"lo", "other0"}
     assert {link.name for link in Kernel(pod).links()} == {"lo"}
+
+
+def test_a_renamed_link_is_deleted_too(host, pod):
+    """By its alias, which names the attachment; a node's own link has no such alias."""
+    kernel = Kernel(host)
+    mine = replace(veth(1), alias="cnidaria:net/c1/eth1/cnidaria-flat")
+    kernel.apply([mine, veth(2)], pod=pod)
+    for name in ("cnd1", "cnd2"):
+        run(host, "ip", "link", "set", name, "name", f"{name}x")
+    assert kernel.delete_links([mine, veth(2)]) == []
+    assert {link.name for link in kernel.links()} == {"lo", "cnd2x"}
 
 
 def test_a_pods_end_lets_the_hosts_end_go(host):

@@ -412,3 +412,22 @@ def test_the_types_of_fields_and_sets_must_agree():
         match(IP_SADDR, "fd00::1")
     with pytest.raises(ValueError, match="within the mask 0xf"):
         set_mark(0x10, 0xF)
+
+
+def test_somebody_elses_table_of_our_name_is_left_alone(host):
+    kernel = Kernel(host)
+    run(host, "nft", "add table inet cnidaria-theirs { chain c { }; }")
+    before = listed(host)
+    theirs = NftTable("cnidaria-theirs")
+    with pytest.raises(KernelError, match="somebody else's table"):
+        kernel.apply([theirs])
+    assert [one.field for one in kernel.differences([theirs])] == ["owner"]
+    assert kernel.owned() == []
+    assert kernel.withdraw([theirs, NftChain("cnidaria-theirs", "c")]) == []
+    assert listed(host) == before
+
+
+def test_a_table_says_whose_it_is(host):
+    kernel = Kernel(host)
+    kernel.apply([NftTable("cnidaria-pods")])
+    assert 'comment "made by cnidaria"' in run(host, "nft", "list table inet cnidaria-pods")

@@ -80,14 +80,26 @@ def test_all_of_nftables(node: Node) -> None:
     wait_for("tables and elements put back", node.repaired)
 
 
+CHANGES = {
+    "down": ("down",),
+    "mac": ("address", "02:00:00:00:00:99"),
+    "mtu": ("mtu", "1300"),
+    "name": ("name", "stolen0"),
+    "alias": ("alias", "mine"),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
 @pytest.mark.parametrize("name", ["cnd1", "vx0"])
-def test_a_link_that_is_set_down(name: str, node: Node) -> None:
-    run(node.host, "ip", "link", "set", name, "down")
-    if name == "vx0":
-        wait_for("vx0 up and its routes", node.repaired)
-    else:  # a moment ago we set it up ourselves: found by the look at everything
-        node.repairer.look(Touched(everything=True))
-        assert node.whole()
+def test_a_link_that_is_changed(name: str, change: str, node: Node) -> None:
+    """Also right after it was made, when most changes are our own."""
+    if change == "alias":  # without our mark it is somebody else's, and left alone
+        run(node.host, "ip", "link", "set", name, *CHANGES[change])
+        wait_for("the refusal", lambda: node.repairer.counts["refused"] > 0)
+        return
+    run(node.host, "ip", "link", "set", name, *CHANGES[change])
+    wait_for(f"{name} and what is on it", node.repaired)
+    assert name in links(node.host)
 
 
 def test_an_uplink_that_comes_back(node: Node) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 from cnidaria.kernel.handle import Kernel
 from cnidaria.kernel.netns import NetNS
-from cnidaria.plan.attachment import Attachment
+from cnidaria.plan.attachment import Attachment, alias_of
 from cnidaria.plan.engine import Engine
 from cnidaria.plan.journal import Journal
 from cnidaria.plan.lease import Lease
@@ -43,7 +43,7 @@ def plan(n: int, ifname: str = "eth0") -> tuple[Object, ...]:
     return (
         Veth(
             link, peer=ifname, mac=mac(n, 1), peer_mac=mac(n, 2), mtu=1400,
-            alias=f"cnidaria:net/c{n}/{ifname}",
+            alias=alias_of(("net", f"c{n}", ifname, "cnidaria-flat")),
         ),
         Sysctl(f"net.ipv6.conf.{ifname}.accept_ra", "0", where="pod"),
         Address(ifname, f"{v4}/32", where="pod"),

@@ -8,8 +8,9 @@ from cnidaria.kernel.driver import Driver
 from cnidaria.kernel.entries import Addresses, FdbEntries, Neighbours, Rules
 from cnidaria.kernel.linkkinds import Bridges, Macvlans, Veths, Vxlans
 from cnidaria.kernel.links import AnyLinks, BridgePorts, LinkUps
-from cnidaria.kernel.nftchains import Chains, Tables
+from cnidaria.kernel.nftchains import Chains
 from cnidaria.kernel.nftsets import Elements, Sets
+from cnidaria.kernel.nfttables import Tables
 from cnidaria.kernel.objects import (
     Address,
     AnyLink,

@@ -75,7 +75,7 @@ class Kernel:
         same list is left to its deletion; all links are deleted together, at the end.
         """
         objects = list(objects)
-        links = [name for obj in objects if isinstance(obj, Link) for name in obj.names()]
+        links = [obj for obj in objects if isinstance(obj, Link)]
         going = {obj.key for obj in objects}
         with self._session() as session:
             session.errors = []
@@ -137,14 +137,16 @@ class Kernel:
         with self._session() as session:
             return linkinfo.find_link(session, name)
 
-    def delete_links(self, names: Sequence[str]) -> list[KernelError]:
-        """Delete those of the named links that are ours, all in one grace period.
+    def delete_links(self, links: Sequence[Link]) -> list[KernelError]:
+        """Delete those of the links that are there and ours, all in one grace period.
+
+        A pod's link is found by its alias, too, as somebody may have renamed it.
 
         Returns:
             An error for each that could not be deleted, with its ``name``.
         """
         with self._session() as session:
-            return delete_links(session, names)
+            return delete_links(session, links)
 
     # -- what else there is ----------------------------------------------------------------
 

@@ -70,6 +70,11 @@ def find_link(session: Session, name: str) -> LinkInfo | None:
     return None
 
 
+def with_alias(session: Session, alias: str) -> list[LinkInfo]:
+    """Links of ours whatever their names are: others may have renamed them."""
+    return [link for link in our_links(session) if link.alias == alias]
+
+
 def all_links(session: Session) -> Iterator[LinkInfo]:
     """Every link of the namespace."""
     for part in session.dump(uapi.RTM_GETLINK, header() + _SKIP):

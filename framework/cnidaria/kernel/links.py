@@ -6,7 +6,7 @@ from __future__ import annotations
 import errno
 import os
 import socket
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, TypeVar
 
@@ -14,7 +14,16 @@ from cnidaria.kernel import codec, uapi
 from cnidaria.kernel.codec import nest, number, text, u32
 from cnidaria.kernel.driver import Driver, Found
 from cnidaria.kernel.errors import Difference, KernelError
-from cnidaria.kernel.linkinfo import MAKING, LinkInfo, by_name, decode, find_link, header, our_links
+from cnidaria.kernel.linkinfo import (
+    MAKING,
+    LinkInfo,
+    by_name,
+    decode,
+    find_link,
+    header,
+    our_links,
+    with_alias,
+)
 from cnidaria.kernel.netlink import Answer, Request
 from cnidaria.kernel.objects import MARK, AnyLink, BridgePort, Link, LinkUp, Object
 from cnidaria.kernel.session import GONE, Session, need_index, refused, taken
@@ -29,6 +38,13 @@ _NO_ADDRESSES = nest(
     ),
 )
 _NOT_ZERO = 0x40000000
+
+
+_CHANGED: Mapping[str, Callable[[Any], bytes]] = {
+    "mac": lambda mac: codec.attr(uapi.IFLA_ADDRESS, codec.mac(mac)),
+    "mtu": lambda mtu: u32(uapi.IFLA_MTU, mtu),
+}
+"""What can be changed on a link that is there."""
 
 
 def set_link(name: str, *attrs: bytes, up: bool = False) -> Request:
@@ -90,17 +106,29 @@ class Links(Driver[L]):
         """A link of this name is there: go on only with the same one of ours."""
         if answer.errno != errno.EEXIST:
             raise refused("add", obj, answer)
-        info = find_link(session, obj.name)
+        info = find_link(session, obj.name) or self._rename_back(session, obj)
         if info is None:
-            raise refused("add", obj, answer)  # it is the other end's name that is taken
+            other = obj.ends()[-1][1]
+            raise taken(obj, f"somebody else's interface {other} is there", other)
         if not info.ours or (info.alias and info.alias != obj.alias):
-            raise taken(obj, f"somebody else's interface {obj.name} is there")
+            raise taken(obj, f"somebody else's interface {obj.name} is there", obj.name)
         for difference in self.differences(session, obj):
-            if difference.field == "mtu":
-                change = set_link(obj.name, u32(uapi.IFLA_MTU, difference.expected))
+            if difference.field in _CHANGED:
+                change = set_link(obj.name, _CHANGED[difference.field](difference.expected))
                 session.queue("add", obj, change)
             elif difference.field not in ("alias", "up", "peer up"):
-                raise taken(obj, f"another is there: {difference}")
+                raise taken(obj, f"another is there: {difference}", obj.name)
+
+    def _rename_back(self, session: Session, obj: L) -> LinkInfo | None:
+        """The same link under its own name again, if somebody gave it another one."""
+        for info in with_alias(session, obj.alias):
+            if info.kind == self.kind and info.mac == getattr(obj, "mac", None):
+                answer = _rename(session, info.index, obj.name)
+                if answer.errno:
+                    raise refused("add", obj, answer)
+                session.forget()
+                return find_link(session, obj.name)
+        return None
 
     def withdraw(self, session: Session, obj: L) -> None:
         _withdraw(session, obj)
@@ -124,6 +152,15 @@ class Links(Driver[L]):
         else:
             found = {"mac": info.mac, "mtu": info.mtu, "alias": info.alias, "up": info.up}
             yield from _compare(obj, {**found, **self.read(session, obj, info)})
+
+
+def _rename(session: Session, index: int, name: str) -> Answer:
+    rename = Request(uapi.RTM_SETLINK, 0, header(index) + text(uapi.IFLA_IFNAME, name))
+    answer = session.step(rename)
+    if answer.errno == errno.EBUSY:  # before Linux 6.2 only a link that is down can be renamed
+        session.step(Request(uapi.RTM_SETLINK, 0, header(index, 0, uapi.IFF_UP)))
+        answer = session.step(rename)
+    return answer
 
 
 def _compare(obj: Link, found: dict[str, Any]) -> Iterator[Difference]:
@@ -156,7 +193,7 @@ class AnyLinks(Driver[AnyLink]):
 
 def _withdraw(session: Session, obj: Link) -> None:
     session.flush()
-    for error in delete_links(session, [obj.name]):
+    for error in delete_links(session, [obj]):
         what = f"cannot remove {obj} ({obj.where})"
         raise KernelError(error.errno, what, error.reason, object=obj)
 
@@ -228,37 +265,45 @@ class BridgePorts(Driver[BridgePort]):
         return ()
 
 
-def delete_links(session: Session, names: Sequence[str]) -> list[KernelError]:
-    """Delete those of the named links that are ours, all in one grace period.
+def delete_links(session: Session, links: Sequence[Link]) -> list[KernelError]:
+    """Delete those of the links that are there and ours, all in one grace period.
 
     A veth's deletion waits for one (16 to 24 ms); links of one group are deleted together.
 
     Returns:
-        An error for each link that could not be deleted, with its ``name``.
+        An error for each link that could not be deleted, with the ``name`` it was declared by.
     """
-    answers = session.ask_all([by_name(name) for name in names])
-    links = [decode(part) for answer in answers for part in answer.parts]
-    ours = [link for link in links if link.ours]
+    answers = session.ask_all([by_name(link.name) for link in links])
+    found: dict[int, tuple[LinkInfo, str]] = {}
+    for link, answer in zip(links, answers, strict=True):
+        for info in [*map(decode, answer.parts)] or _of_attachment(session, link):
+            found[info.index] = info, link.name
+    ours = [(info, name) for info, name in found.values() if info.ours]
     session.forget()
-    if len(ours) > 1 and _delete_group(session, ours):
+    if len(ours) > 1 and _delete_group(session, [info.index for info, _ in ours]):
         return []
-    return [error for link in ours if (error := _delete(session, link))]
+    return [error for info, name in ours if (error := _delete(session, info.index, name))]
 
 
-def _delete_group(session: Session, links: Sequence[LinkInfo]) -> bool:
+def _of_attachment(session: Session, obj: Link) -> list[LinkInfo]:
+    """What an attachment's link may be called now: only its alias names one container."""
+    return with_alias(session, obj.alias) if "/" in obj.alias else []
+
+
+def _delete_group(session: Session, indices: Sequence[int]) -> bool:
     """Whether all of them are gone."""
     group = int.from_bytes(os.urandom(4), "little") | _NOT_ZERO
-    for link in links:
-        change = Request(uapi.RTM_SETLINK, 0, header(link.index) + u32(uapi.IFLA_GROUP, group))
+    for index in indices:
+        change = Request(uapi.RTM_SETLINK, 0, header(index) + u32(uapi.IFLA_GROUP, group))
         if session.step(change).errno not in (0, *GONE):
             return False
     delete = Request(uapi.RTM_DELLINK, 0, header() + u32(uapi.IFLA_GROUP, group))
     return session.step(delete).errno in (0, *GONE)
 
 
-def _delete(session: Session, link: LinkInfo) -> KernelError | None:
-    answer = session.step(Request(uapi.RTM_DELLINK, 0, header(link.index)))
+def _delete(session: Session, index: int, name: str) -> KernelError | None:
+    answer = session.step(Request(uapi.RTM_DELLINK, 0, header(index)))
     if answer.errno in (0, *GONE):
         return None
-    what = f"cannot remove interface {link.name}"
-    return KernelError(answer.errno, what, answer.reason, name=link.name)
+    what = f"cannot remove interface {name}"
+    return KernelError(answer.errno, what, answer.reason, name=name)

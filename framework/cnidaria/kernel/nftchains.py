@@ -1,4 +1,4 @@
-"""nftables: tables, chains and rules."""
+"""nftables: chains and their rules."""
 
 # ruff: noqa: D102  what overrides is documented in driver.py
 
@@ -17,38 +17,11 @@ from cnidaria.kernel.netlink import Request
 from cnidaria.kernel.nftcomments import comment, read_comment
 from cnidaria.kernel.nftexprs import decode, encode
 from cnidaria.kernel.nftmessages import ask, dump, request
-from cnidaria.kernel.objects import TABLES, NftChain, NftRule, NftTable
+from cnidaria.kernel.nfttables import our_tables
+from cnidaria.kernel.objects import NftChain, NftRule
 from cnidaria.kernel.session import Session
 
 _HOOK_FIELDS = ("type", "hook", "priority", "device")
-
-
-class Tables(Driver[NftTable]):
-    """Whatever is in a table of ours is ours."""
-
-    def apply(self, session: Session, obj: NftTable) -> None:
-        session.queue_change("add", obj, [new_table(obj.family, obj.name)])
-
-    def withdraw(self, session: Session, obj: NftTable) -> None:
-        delete = request(nf.NFT_MSG_DELTABLE, obj.family, text(nf.NFTA_TABLE_NAME, obj.name))
-        session.queue_change("remove", obj, [delete], partial(not_there, obj))
-
-    def find(self, session: Session, obj: NftTable) -> Found | None:
-        name = text(nf.NFTA_TABLE_NAME, obj.name)
-        found = ask(session, nf.NFT_MSG_GETTABLE, obj.family, name)
-        return Found(obj, True) if found else None
-
-    def owned(self, session: Session) -> Iterator[NftTable]:
-        for family, attrs in dump(session, nf.NFT_MSG_GETTABLE, ""):
-            name = string(attrs[nf.NFTA_TABLE_NAME])
-            if name.startswith(TABLES) and family:
-                yield NftTable(name, family)  # type: ignore[arg-type]  # of FAMILIES
-
-
-def new_table(family: str, name: str) -> Request:
-    """Makes a table that is not there; one that is stays as it is."""
-    attrs = text(nf.NFTA_TABLE_NAME, name)
-    return request(nf.NFT_MSG_NEWTABLE, family, attrs, flags=uapi.NLM_F_CREATE)
 
 
 class Chains(Driver[NftChain]):
@@ -80,7 +53,7 @@ class Chains(Driver[NftChain]):
     def owned(self, session: Session) -> Iterator[NftChain]:
         """Without their rules: who owns a table owns them."""
         for family, attrs in dump(session, nf.NFT_MSG_GETCHAIN, ""):
-            if string(attrs[nf.NFTA_CHAIN_TABLE]).startswith(TABLES) and family:
+            if (family, string(attrs[nf.NFTA_CHAIN_TABLE])) in our_tables(session):
                 yield _chain(family, attrs, ())
 
     @staticmethod

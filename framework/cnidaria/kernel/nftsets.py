@@ -17,7 +17,8 @@ from cnidaria.kernel.errors import Difference
 from cnidaria.kernel.netlink import Answer, Request
 from cnidaria.kernel.nftelements import Layout, decode_all, encode
 from cnidaria.kernel.nftmessages import ask, dump, request
-from cnidaria.kernel.objects import TABLES, NftElement, NftElements, NftSet, Object
+from cnidaria.kernel.nfttables import our_tables
+from cnidaria.kernel.objects import NftElement, NftElements, NftSet, Object
 from cnidaria.kernel.objects.nft import VERDICT
 from cnidaria.kernel.objects.nfttypes import TYPES
 from cnidaria.kernel.session import GONE, Session, refused, taken
@@ -64,7 +65,7 @@ class Sets(Driver[NftSet]):
     def owned(self, session: Session) -> Iterator[NftSet]:
         """Without their elements: who owns a table owns them."""
         for family, attrs in dump(session, nf.NFT_MSG_GETSET, ""):
-            if string(attrs[nf.NFTA_SET_TABLE]).startswith(TABLES) and family:
+            if (family, string(attrs[nf.NFTA_SET_TABLE])) in our_tables(session):
                 found = _set(family, attrs)
                 if found:
                     yield found

@@ -269,10 +269,10 @@ def refused(verb: Verb, obj: Object, answer: Answer | None = None, code: int = 0
     return KernelError(answer.errno, what, answer.reason, object=obj)
 
 
-def taken(obj: Object, how: str) -> KernelError:
-    """Something else is there."""
+def taken(obj: Object, how: str, name: str = "") -> KernelError:
+    """Something else is there; ``name``: of the link."""
     what = f"cannot add {obj} ({obj.where})"
-    return KernelError(errno.EEXIST, what, how, object=obj)
+    return KernelError(errno.EEXIST, what, how, object=obj, name=name)
 
 
 def need_index(session: Session, obj: Object, name: str, verb: Verb = "add") -> int:

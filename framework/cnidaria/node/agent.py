@@ -9,19 +9,20 @@ import asyncio
 import gc
 import logging
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
+from typing import Any
 
 from cnidaria.kernel.netns import NetNS
 from cnidaria.node.keeper import Keeper
 from cnidaria.node.server import Server
 from cnidaria.node.settings import Settings
-from cnidaria.node.state import State, open_state
+from cnidaria.node.state import LOCK_WAIT, State, open_state
 from cnidaria.plugins import Registry
 
 log = logging.getLogger(__name__)
 
-LOCK_WAIT = 5.0
-"""Seconds to wait at start for a one-shot run to end."""
+GUARD_EVERY = 1.0
+"""Seconds between two looks whether the state directory is still there."""
 SWEEP_EVERY = 10.0
 SWEEP_GRACE = 10.0
 
@@ -60,24 +61,23 @@ class Agent:
             keeper = Keeper(self._settings, state, host)
             await keeper.refresh()
             server = Server(self._settings.socket, state.service(keeper.keeps).answer)
-            server.start()
             self._handle_signals(keeper)
+            server.listen()
             gc.collect()
             gc.freeze()
             log.info("listening on %s", self._settings.socket)
             self._ready()
             with keeper.repairer:
-                await self._work(state, host, keeper)
+                jobs = keeper.run(), sweep(state, host), guard(state, host, server)
+                await self._work(*jobs)
             log.info("stopping")
             await asyncio.to_thread(keeper.stop)
             await server.stop()
 
-    async def _work(self, state: State, host: NetNS, keeper: Keeper) -> None:
+    async def _work(self, *endless: Coroutine[Any, Any, None]) -> None:
         """Run the agent's jobs until it is stopped; a job that fails ends the agent."""
-        jobs = [
-            asyncio.create_task(job)
-            for job in (keeper.run(), sweep(state, host), self._stopping.wait())
-        ]
+        jobs: list[asyncio.Task[Any]] = [asyncio.create_task(job) for job in endless]
+        jobs.append(asyncio.create_task(self._stopping.wait()))
         done, rest = await asyncio.wait(jobs, return_when=asyncio.FIRST_COMPLETED)
         for job in rest:
             job.cancel()
@@ -97,3 +97,18 @@ async def sweep(state: State, host: NetNS) -> None:
     while True:
         await asyncio.sleep(SWEEP_EVERY)
         await asyncio.to_thread(state.engine.sweep, host, SWEEP_GRACE)
+
+
+async def guard(state: State, host: NetNS, server: Server) -> None:
+    """Bring back the state directory when somebody has removed it.
+
+    Raises:
+        StateError: another process has taken our place, or the directory cannot be made.
+        OSError: the socket cannot be made.
+    """
+    while True:
+        await asyncio.sleep(GUARD_EVERY)
+        if state.lock.lost():
+            await asyncio.to_thread(state.write_anew, host)
+        if server.lost():
+            server.listen()

@@ -27,43 +27,64 @@ _UCRED = struct.Struct("3i")
 
 
 class Server:
-    """Listens on ``path`` (mode 0600) and has ``answer`` answer each call.
-
-    Raises (from :meth:`start`):
-        OSError: the path cannot be bound.
-    """
+    """Listens on ``path`` (mode 0600) and has ``answer`` answer each call."""
 
     def __init__(self, path: Path, answer: Callable[[Call], Reply]) -> None:
         self._path = path
         self._answer = answer
         self._pool = ThreadPoolExecutor(WORKERS, thread_name_prefix="call")
         self._calls: set[asyncio.Task[None]] = set()
-        self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+        self._listener: socket.socket | None = None
+        self._inode = 0
 
-    def start(self) -> None:
-        """Bind and listen; a stale socket of a dead agent is replaced (the state lock is held)."""
+    def listen(self) -> None:
+        """Bind and listen; a stale socket of a dead agent is replaced (the state lock is held).
+
+        Raises:
+            OSError: the path cannot be bound.
+        """
+        self._close()
+        listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
         self._path.unlink(missing_ok=True)
         mask = os.umask(0o177)
         try:
-            self._listener.bind(os.fspath(self._path))
+            listener.bind(os.fspath(self._path))
+        except OSError:
+            listener.close()
+            raise
         finally:
             os.umask(mask)
-        self._listener.listen(BACKLOG)
-        asyncio.get_running_loop().add_reader(self._listener, self._accept)
+        listener.listen(BACKLOG)
+        self._inode = self._path.stat().st_ino
+        self._listener = listener
+        asyncio.get_running_loop().add_reader(listener, self._accept, listener)
+
+    def lost(self) -> bool:
+        """Whether callers do not find the socket any more."""
+        try:
+            return self._path.stat().st_ino != self._inode
+        except OSError:
+            return True
+
+    def _close(self) -> None:
+        if self._listener is not None:
+            asyncio.get_running_loop().remove_reader(self._listener)
+            self._listener.close()
+            self._listener = None
 
     async def stop(self) -> None:
         """Take no more calls, finish those under way, remove the socket."""
-        asyncio.get_running_loop().remove_reader(self._listener)
-        self._path.unlink(missing_ok=True)
-        self._listener.close()
+        if not self.lost():
+            self._path.unlink(missing_ok=True)
+        self._close()
         if self._calls:
             await asyncio.wait(self._calls)
         self._pool.shutdown()
 
-    def _accept(self) -> None:
+    def _accept(self, listener: socket.socket) -> None:
         for _ in range(BACKLOG):
             try:
-                connection, _ = self._listener.accept()
+                connection, _ = listener.accept()
             except (BlockingIOError, ConnectionAbortedError):
                 return
             except OSError as error:

@@ -26,6 +26,9 @@ from cnidaria.plugins import Registry
 
 log = logging.getLogger(__name__)
 
+LOCK_WAIT = 5.0
+"""Seconds that an agent waits for a one-shot run to end."""
+
 
 def boottime() -> float:
     """Seconds since boot, sleep included: nobody can set this clock back."""
@@ -42,6 +45,7 @@ class State:
     addresses: Addresses
     membership: Membership
     networks: Networks
+    lock: StateLock
 
     def service(self, keeps: Keeps = nobody) -> Service:
         """What answers calls; ``keeps``: see :class:`~cnidaria.node.verbs.Verbs`."""
@@ -58,8 +62,24 @@ class State:
         for what, names in (("undone", found.undone), ("finished", found.finished)):
             if names:
                 log.warning("%s after an interruption: %s", what, ", ".join(names))
+        for attachment in found.adopted:
+            self.pools.restore(attachment)
         for name, error in found.failed.items():
             log.error("%s cannot be withdrawn yet: %s", name, error)
+
+    def write_anew(self, host: NetNS) -> None:
+        """The state directory was removed under us: write it as we know it.
+
+        What others attached meanwhile, as nothing kept them from it, the kernel tells.
+
+        Raises:
+            StateError: somebody else works on it by now, or it cannot be written.
+        """
+        log.error("%s was removed; writing it anew", self.lock.path.parent)
+        self.lock.acquire(LOCK_WAIT)
+        self.store.compact()
+        for attachment in self.engine.adopt(host):
+            self.pools.restore(attachment)
 
 
 @contextmanager
@@ -75,10 +95,10 @@ def open_state(settings: Settings, registry: Registry, timeout: float) -> Iterat
     lock = StateLock(settings.state_dir)
     lock.acquire(timeout)
     with lock:
-        yield from _opened(settings, registry)
+        yield from _opened(settings, registry, lock)
 
 
-def _opened(settings: Settings, registry: Registry) -> Iterator[State]:
+def _opened(settings: Settings, registry: Registry, lock: StateLock) -> Iterator[State]:
     store = Store(Journal(settings.state_dir), boottime)
     pools = Pools.of(store, boottime)
     membership = Membership(registry.stores)
@@ -92,7 +112,7 @@ def _opened(settings: Settings, registry: Registry) -> Iterator[State]:
     )
     networks = Networks(registry.modes, addresses, membership, Kernel)
     try:
-        yield State(store, engine, pools, addresses, membership, networks)
+        yield State(store, engine, pools, addresses, membership, networks, lock)
     finally:
         membership.close()
         store.close()

@@ -114,10 +114,11 @@ class Verbs:
         for error in (*call.invocation.tolerated, *call.conf.tolerated):
             log.info("DEL %s goes on without: %s", "/".join(call.key), error)
         gone = self._engine.detach(call.key, call.host, call.pod)
-        if gone is None:
+        if gone is None or gone.adopted:
             self._addresses.release_unknown(call.conf, call.invocation, call.host)
         # The node's part is as ADD had it, whatever DEL comes with.
-        self._retire(NetConf.parse(gone.config, "DEL") if gone else call.conf, call.host)
+        conf = NetConf.parse(gone.config, "DEL") if gone and not gone.adopted else call.conf
+        self._retire(conf, call.host)
         return NOTHING
 
     def _retire(self, conf: NetConf, host: NetNS) -> None:

@@ -3,19 +3,33 @@
 from __future__ import annotations
 
 import logging
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 import msgspec
 
 from cnidaria.plan.lease import Lease
-from cnidaria.plan.objects import Object, from_wire, to_wire
+from cnidaria.plan.objects import MARK, Object, from_wire, to_wire
 
 log = logging.getLogger(__name__)
 
 Key = tuple[str, str, str, str]
 """Network, container, interface name, CNI type: what an attachment is known by."""
 
+_ALIAS_LIMIT: Final = 255  # bytes of IFLA_IFALIAS
+
 State = Literal["attaching", "attached", "detaching"]
+
+
+def alias_of(key: Key) -> str:
+    """What the links of an attachment say about themselves in the kernel."""
+    return (MARK + "/".join(key))[:_ALIAS_LIMIT]
+
+
+def key_of(alias: str) -> Key | None:
+    """The attachment that a link says it belongs to; ``None`` where that cannot be told."""
+    parts = alias.removeprefix(MARK).split("/")
+    whole = alias.startswith(MARK) and len(alias) < _ALIAS_LIMIT
+    return (parts[0], parts[1], parts[2], parts[3]) if whole and len(parts) == 4 else None
 
 
 class _Recorded(msgspec.Struct, frozen=True, kw_only=True):
@@ -36,6 +50,7 @@ class _Recorded(msgspec.Struct, frozen=True, kw_only=True):
     result: dict[str, Any] | None = None
     state: State = "attaching"
     created: float = 0.0
+    adopted: bool = False
 
     @property
     def key(self) -> Key:
@@ -64,6 +79,8 @@ class Attachment(_Recorded, frozen=True, kw_only=True):
         foreign: objects of kinds that nobody here knows (any more), kept for who does.
         result: what ADD answered.
         created: ``CLOCK_BOOTTIME``, seconds.
+        adopted: it was found in the kernel, and what only the journal knew of it is lost:
+            configuration, result, the container's namespace, and what another IPAM plugin lent.
     """
 
     objects: tuple[Object, ...] = ()

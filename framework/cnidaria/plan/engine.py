@@ -16,6 +16,7 @@ from cnidaria.cni.errors import CniError
 from cnidaria.kernel.netns import NetNS
 from cnidaria.plan.attachment import Attachment, Key
 from cnidaria.plan.failure import as_cni_error, combine
+from cnidaria.plan.journal import StateError
 from cnidaria.plan.mend import Changes, mend
 from cnidaria.plan.namespaces import Places, Sides
 from cnidaria.plan.objects import Object
@@ -36,6 +37,7 @@ class Recovery:
         undone: an ADD that was cut short.
         finished: a DEL that was cut short.
         gone: attachments to a host namespace that is no more.
+        adopted: were in the kernel and not in the journal.
         failed: could not be withdrawn and are still held, with the reason.
     """
 
@@ -43,6 +45,7 @@ class Recovery:
     undone: list[str] = field(default_factory=list)
     finished: list[str] = field(default_factory=list)
     gone: list[str] = field(default_factory=list)
+    adopted: list[Attachment] = field(default_factory=list)
     failed: dict[str, CniError] = field(default_factory=dict)
 
 
@@ -52,12 +55,39 @@ class Engine(Transactions):
     def recover(self, host: NetNS) -> Recovery:
         """Finish or undo what a process that died left. Before anything else at start.
 
+        Attachments that the journal has lost are entered again, as far as the kernel tells of them.
         What cannot be removed is reported and stays held; nothing is raised for it.
+
+        Raises:
+            KernelError: the kernel does not answer.
         """
         found = Recovery()
         for attachment in self.store.all():
             with Places(attachment, host, None) as sides:
                 self._settle(attachment, sides, found)
+        found.adopted = self.adopt(host)
+        return found
+
+    def adopt(self, host: NetNS) -> list[Attachment]:
+        """Enter what is attached in the kernel and unknown here; see :mod:`cnidaria.plan.adopt`.
+
+        Raises:
+            KernelError: the kernel does not answer.
+        """
+
+        def known() -> list[Key]:
+            return [one.key for one in self.store.all()]
+
+        found = self._hands.unknown(known, host, self._clock())
+        for attachment in found:
+            log.error(
+                "%s is unknown to the journal and lives on: taken over from the kernel",
+                attachment.id,
+            )
+            try:
+                self.store.adopt(attachment)
+            except StateError as error:
+                log.error("%s: %s", attachment.id, error)
         return found
 
     def _settle(self, attachment: Attachment, sides: Sides, found: Recovery) -> None:

@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from cnidaria.cni.errors import CniError, Code
 from cnidaria.kernel.errors import KernelError
 from cnidaria.plan.attachment import Attachment
-from cnidaria.plan.objects import Object
 
 
 def as_cni_error(error: Exception, attachment: Attachment) -> CniError:
@@ -16,7 +15,7 @@ def as_cni_error(error: Exception, attachment: Attachment) -> CniError:
     if isinstance(error, CniError):
         return error
     if isinstance(error, KernelError):
-        if error.errno == errno.EEXIST and _makes(error.object, attachment.ifname):
+        if _is_taken(error, attachment.ifname):
             return CniError(
                 Code.INTERFACE_EXISTS,
                 f"CNI_IFNAME = {attachment.ifname!r}: the container has an interface of this name",
@@ -35,5 +34,11 @@ def combine(first: CniError, others: Sequence[Exception]) -> CniError:
     return CniError(first.code, first.msg, details)
 
 
-def _makes(obj: Object | None, ifname: str) -> bool:
-    return obj is not None and ("pod", ifname) in obj.ends()
+def _is_taken(error: KernelError, ifname: str) -> bool:
+    """Whether it is the interface in the pod that is there already, not the host's end."""
+    return (
+        error.errno == errno.EEXIST
+        and error.object is not None
+        and ("pod", ifname) in error.object.ends()
+        and error.name == ifname
+    )

@@ -41,11 +41,10 @@ class StateError(CniError):
         errno: what the system said.
     """
 
-    def __init__(self, path: Path, error: int, doing: str) -> None:
+    def __init__(self, path: Path, error: int, doing: str, reason: str = "") -> None:
         name = errno.errorcode.get(error, str(error))
-        super().__init__(
-            Code.STATE_UNAVAILABLE, f"{path}: cannot {doing}: {os.strerror(error)} ({name})"
-        )
+        reason = reason or f"{os.strerror(error)} ({name})"
+        super().__init__(Code.STATE_UNAVAILABLE, f"{path}: cannot {doing}: {reason}")
         self.path = path
         self.errno = error
 

@@ -29,8 +29,10 @@ from cnidaria.plan.touched import Agenda, Touched
 
 log = logging.getLogger(__name__)
 
-FRESH: Final = 2.0
-"""Seconds for which events about an attachment are taken for the echo of its ADD."""
+FRESH: Final = 0.5
+"""Seconds for which changes of an attachment are taken for the echo of its ADD; after them it is
+looked at once.
+"""
 BATCH: Final = 16
 """Objects that are compared one by one; of more the kernel's whole tables are read."""
 MANY: Final = 512
@@ -101,26 +103,29 @@ class Repairer:
                 if ready:
                     agenda.happened(events.read(), time.monotonic())
                 if touched := agenda.take(time.monotonic()):
-                    agenda.looked(self._safely(touched), time.monotonic())
+                    again, later = self._safely(touched)
+                    agenda.retry(again, time.monotonic())
+                    agenda.later(later, time.monotonic() + FRESH)
 
-    def _safely(self, touched: Touched) -> Touched:
+    def _safely(self, touched: Touched) -> tuple[Touched, Touched]:
         try:
             return self.look(touched)
         except Exception:  # whatever is wrong with one object, the others need their repair
             log.exception("repair failed")
-            return touched
+            return touched, Touched()
 
     # -- one look --------------------------------------------------------------------------
 
-    def look(self, touched: Touched) -> Touched:
+    def look(self, touched: Touched) -> tuple[Touched, Touched]:
         """Put right what is wrong there.
 
         Returns:
-            What has to be looked at again, as it could not be put right.
+            What has to be looked at again, as it could not be put right; and what is too fresh
+            to tell, to be looked at once it is :data:`FRESH` no more.
         """
-        again = Touched()
+        again, later = Touched(), Touched()
         refusals: set[str] = set()
-        for changes in self._changes(touched, again, refusals):
+        for changes in self._changes(touched, again, later, refusals):
             for obj in changes.applied:
                 log.warning("put back %s", obj)
                 self.counts[obj.kind] += 1
@@ -128,35 +133,38 @@ class Repairer:
                 refusals.add(str(error))
                 if error.object is not None:
                     again.keys.add(error.object.key)
+                    again.lost.update(error.object.parents())  # they may be the cause
         for text in refusals - self._refusals:
             log.error("cannot be put back: %s", text)
             self.counts["refused"] += 1
         self._refusals = frozenset(refusals)
-        return again
+        return again, later
 
-    def _changes(self, touched: Touched, again: Touched, refusals: set[str]) -> list[Changes]:
+    def _changes(
+        self, touched: Touched, again: Touched, later: Touched, refusals: set[str]
+    ) -> list[Changes]:
         done: list[Changes] = []
         try:
             desired = [obj for obj in self._reconciler.desired if touched.hits(obj)]
             if wrong := self._wrong(desired):
                 done.append(self._reconciler.put_back(wrong))
-            done += self._attachments(touched, again)
+            done += self._attachments(touched, again, later)
         except KernelError as error:
             refusals.add(str(error))
             again.update(touched)
         return done
 
-    def _attachments(self, touched: Touched, again: Touched) -> list[Changes]:
+    def _attachments(self, touched: Touched, again: Touched, later: Touched) -> list[Changes]:
         """All are compared at once, and only those with something wrong are worked on."""
         suspects: list[tuple[Attachment, list[Object]]] = []
         for attachment in self._engine.store.all():
             if attachment.state == "attached" and attachment.host_cookie == self._host.cookie:
-                fresh = self._clock() - attachment.created < FRESH
                 here = [
-                    obj
-                    for obj in attachment.objects
-                    if obj.where == "host" and touched.hits(obj, fresh=fresh)
+                    obj for obj in attachment.objects if obj.where == "host" and touched.hits(obj)
                 ]
+                if self._clock() - attachment.created < FRESH:
+                    changed, here = here, [obj for obj in here if touched.hits(obj, fresh=True)]
+                    later.keys |= {obj.key for obj in changed} - {obj.key for obj in here}
                 suspects += [(attachment, here)] if here else []
         wrong = {obj.key for obj in self._wrong([obj for _, here in suspects for obj in here])}
         done: list[Changes] = []

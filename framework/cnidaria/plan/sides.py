@@ -12,10 +12,12 @@ from cnidaria.cni.errors import CniError, Code
 from cnidaria.kernel.errors import Difference, KernelError
 from cnidaria.kernel.handle import Kernel
 from cnidaria.kernel.netns import NetNS
+from cnidaria.plan.adopt import unknown
+from cnidaria.plan.attachment import Attachment, Key
 from cnidaria.plan.coalesce import Coalescer
 from cnidaria.plan.cover import covered
 from cnidaria.plan.namespaces import Sides
-from cnidaria.plan.objects import Object
+from cnidaria.plan.objects import AnyLink, Link, Object
 
 log = logging.getLogger(__name__)
 
@@ -29,7 +31,7 @@ def runs(objects: Iterable[Object]) -> Iterator[tuple[str, list[Object]]]:
         yield where, list(run)
 
 
-_HostLink = tuple[NetNS, str]
+_HostLink = tuple[NetNS, Link]
 
 
 class Hands:
@@ -60,16 +62,16 @@ class Hands:
         the host together with the links of everybody else who is withdrawing right now.
         """
         by_itself = covered(objects)
-        rest = [obj for n, obj in enumerate(objects) if n not in by_itself and not obj.ends()]
-        links = [obj for obj in objects if obj.ends()]
+        links = [obj for obj in objects if isinstance(obj, Link)]
+        left = (obj for n, obj in enumerate(objects) if n not in by_itself)
+        rest = [obj for obj in left if not isinstance(obj, Link)]
         errors: list[KernelError] = []
         for where, run in reversed(list(runs(rest))):
             errors += self._withdraw(run, sides.of(where))
-        for where, run in reversed(list(runs(links))):
-            if where == "host" and sides.host:
-                errors += self._delete(sides.host, [name for obj in run for name in obj.names()])
-            else:
-                errors += self._withdraw(run, sides.of(where))
+        errors += self._withdraw([obj for obj in links if obj.where == "pod"], sides.pod)
+        here = [obj for obj in links if obj.where == "host"]
+        if sides.host and here:
+            errors += self._delete(sides.host, here)
         return errors
 
     def differences(self, objects: Sequence[Object], sides: Sides) -> list[Difference]:
@@ -90,15 +92,27 @@ class Hands:
         position = {id(obj): n for n, obj in enumerate(objects)}
         return sorted(found, key=lambda one: position.get(id(one.object), 0))
 
+    def unknown(
+        self, known: Callable[[], Iterable[Key]], host: NetNS, now: float
+    ) -> list[Attachment]:
+        """What is attached in the namespace and not among ``known``; see :mod:`.adopt`.
+
+        Raises:
+            KernelError: the kernel does not answer.
+        """
+        with self._kernel_for(host) as kernel:
+            return list(unknown(kernel, known, now))
+
     def spans(self, objects: Sequence[Object], host: NetNS) -> bool:
         """Whether a link of the plan that has an end on both sides is there, and ours.
 
-        Such a link goes with either namespace: where it is, both are.
+        Such a link goes with either namespace: where it is, both are. Of an adopted one this end
+        is all that is known.
         """
         names = [
             name
             for obj in objects
-            if len({where for where, _ in obj.ends()}) > 1
+            if len({where for where, _ in obj.ends()}) > 1 or isinstance(obj, AnyLink)
             for name in obj.names()
             if obj.where == "host"
         ]
@@ -123,18 +137,19 @@ class Hands:
             reason = f"{type(error).__name__}: {error}"
             return [KernelError(errno.EIO, f"cannot remove {objects[0]}", reason)]
 
-    def _delete(self, host: NetNS, names: list[str]) -> list[KernelError]:
+    def _delete(self, host: NetNS, links: list[Link]) -> list[KernelError]:
         """Delete links of the host together with what others delete there at this moment."""
         deleter = self._deleters.get(host.cookie)
         if deleter is None:
             deleter = self._deleters.setdefault(host.cookie, Coalescer(self._delete_all))
-        errors = deleter([(host, name) for name in names])
+        names = {link.name for link in links}
+        errors = deleter([(host, link) for link in links])
         return [error for error in errors if error.name in names or not error.name]
 
     def _delete_all(self, links: list[_HostLink]) -> list[KernelError]:
         host = links[0][0]  # whoever gave it waits for us: it is open
         try:
             with self._kernel_for(host) as kernel:
-                return kernel.delete_links([name for _, name in links])
+                return kernel.delete_links([link for _, link in links])
         except KernelError as error:
             return [error]

@@ -28,7 +28,7 @@ class StateLock:
         self._fd: int | None = None
 
     def acquire(self, timeout: float) -> None:
-        """Take the lock; wait for ``timeout`` seconds at most.
+        """Take the lock; wait for ``timeout`` seconds at most. One that is lost is taken anew.
 
         Raises:
             StateError: somebody else has it all the time (``EAGAIN``), or it cannot be opened.
@@ -47,10 +47,22 @@ class StateLock:
             except OSError as error:
                 os.close(fd)
                 raise StateError.of(error, self.path, "lock the state") from error
+        self.release()
         self._fd = fd
         with suppress(OSError):  # only a hint for humans
             os.ftruncate(fd, 0)
             os.pwrite(fd, f"{os.getpid()}\n".encode(), 0)
+
+    def lost(self) -> bool:
+        """Whether somebody removed or replaced the file under us, so that others may lock it."""
+        if self._fd is None:
+            return True
+        try:
+            there = self.path.stat()
+        except OSError:
+            return True
+        ours = os.fstat(self._fd)
+        return (there.st_dev, there.st_ino) != (ours.st_dev, ours.st_ino)
 
     def release(self) -> None:
         """Give the lock back."""
@@ -72,18 +84,16 @@ class StateLock:
     def _open(self) -> int:
         """A lock needs no writing: a state directory on a read-only file system can be locked."""
         try:
-            try:
-                self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-                return os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-            except OSError as error:
-                if error.errno not in (errno.EROFS, errno.ENOSPC, errno.EACCES, errno.EDQUOT):
-                    raise
-                return os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
+            self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            return os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:
+            if error.errno in (errno.EROFS, errno.ENOSPC, errno.EACCES, errno.EDQUOT):
+                with suppress(OSError):
+                    return os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
             raise StateError.of(error, self.path, "lock the state") from error
 
     def _held(self) -> StateError:
-        holder = ""
+        holder = "another process"
         with suppress(OSError, ValueError):
-            holder = f" (process {int(self.path.read_text('ascii'))} has it)"
-        return StateError(self.path, errno.EAGAIN, f"lock the state{holder}")
+            holder += f" ({int(self.path.read_text('ascii'))})"
+        return StateError(self.path, errno.EAGAIN, "lock the state", f"{holder} works on it")

@@ -84,6 +84,16 @@ class Store:
             self._put(attachment)
         return attachment
 
+    def adopt(self, attachment: Attachment) -> None:
+        """Enter what is attached already, though the journal does not know it.
+
+        Raises:
+            StateError: not recorded; in memory it is known nevertheless, because it is there.
+        """
+        with self._lock:
+            self._put(attachment)
+            self._write({"op": "attachment", "attachment": attachment.to_record()})
+
     def commit(self, id: str, result: dict[str, Any] | None = None) -> Attachment:  # noqa: A002
         """Everything is there; ``result`` replaces the one that :meth:`begin` recorded.
 

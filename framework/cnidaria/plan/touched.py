@@ -79,8 +79,8 @@ class Agenda:
     def __init__(self, now: float) -> None:
         self._pending = Touched(everything=True)
         self._first = self._last = now
-        self._again = Touched()
-        self._retry_at = now
+        self._again, self._again_at = Touched(), now
+        self._later, self._later_at = Touched(), now
         self._delay = RETRY[0]
         self._everything_at = now + EVERYTHING
 
@@ -99,7 +99,9 @@ class Agenda:
         if self._pending:
             times.append(min(self._last + QUIET, self._first + LATEST))
         if self._again:
-            times.append(self._retry_at)
+            times.append(self._again_at)
+        if self._later:
+            times.append(self._later_at)
         return min(times)
 
     def take(self, now: float) -> Touched:
@@ -107,19 +109,28 @@ class Agenda:
         if now < self.due():
             return Touched()
         touched, self._pending = self._pending, Touched()
-        if self._again and now >= self._retry_at:
+        if now >= self._again_at:
             touched.update(self._again)
             self._again = Touched()
+        if now >= self._later_at:
+            touched.update(self._later)
+            self._later = Touched()
         if now >= self._everything_at:
             touched.everything = True
             self._everything_at = now + EVERYTHING
         return touched
 
-    def looked(self, failed: Touched, now: float) -> None:
+    def retry(self, failed: Touched, now: float) -> None:
         """What could not be put right is tried again, less and less often."""
         self._again.update(failed)
         if failed:
-            self._retry_at = now + self._delay
+            self._again_at = now + self._delay
             self._delay = min(2 * self._delay, RETRY[1])
         elif not self._again:
             self._delay = RETRY[0]
+
+    def later(self, touched: Touched, at: float) -> None:
+        """What is to be looked at once more; all of it when the first is due."""
+        if touched and not self._later:
+            self._later_at = at
+        self._later.update(touched)

@@ -231,7 +231,7 @@ class Transactions:
         A path that cannot be seen from here proves nothing: a veth whose other end is in the
         container lives as long as the container's namespace, and so does a process in it.
         """
-        if not attachment.netns_cookie:
+        if not attachment.netns_cookie and not attachment.adopted:
             return False
         with self._exclusive.try_(attachment.key) as idle:
             if not idle:
@@ -241,6 +241,8 @@ class Transactions:
                     return False
                 if sides.host and self._hands.spans(attachment.objects, sides.host):
                     return False
+                if attachment.adopted:
+                    return sides.host is not None
             found = search(attachment.netns_cookie)
             if found:
                 found.close()

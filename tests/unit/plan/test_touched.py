@@ -62,7 +62,7 @@ def rested() -> Agenda:
     """An agenda that has looked at everything at its start."""
     agenda = Agenda(START)
     assert agenda.take(START + QUIET).everything
-    agenda.looked(Touched(), START + QUIET)
+    agenda.retry(Touched(), START + QUIET)
     return agenda
 
 
@@ -102,18 +102,30 @@ def test_nothing_happens_when_nothing_of_interest_does() -> None:
 def test_what_fails_is_tried_less_and_less_often() -> None:
     agenda, now = rested(), START + 1
     waits = []
-    agenda.looked(Touched(keys={ROUTE.key}), now)
+    agenda.retry(Touched(keys={ROUTE.key}), now)
     for _ in range(8):
         due = agenda.due()
         waits.append(due - now)
         touched = agenda.take(due)
         assert touched.hits(ROUTE)
-        agenda.looked(Touched(keys={ROUTE.key}), due)
+        agenda.retry(Touched(keys={ROUTE.key}), due)
         now = due
     assert waits[0] == RETRY[0]
     assert waits == sorted(waits)
     assert max(waits) == RETRY[1]
     agenda.take(agenda.due())
-    agenda.looked(Touched(), now)
-    agenda.looked(Touched(keys={ROUTE.key}), now)
+    agenda.retry(Touched(), now)
+    agenda.retry(Touched(keys={ROUTE.key}), now)
     assert agenda.due() == now + RETRY[0]
+
+
+def test_what_is_too_fresh_is_looked_at_once_more() -> None:
+    agenda, now = rested(), START + 1
+    agenda.later(Touched(keys={ROUTE.key}), now + 0.5)
+    agenda.later(Touched(keys={OTHER.key}), now + 0.7)
+    assert not agenda.take(now + 0.4)
+    assert agenda.due() == now + 0.5
+    touched = agenda.take(now + 0.5)
+    assert touched.hits(ROUTE)
+    assert touched.hits(OTHER)
+    assert agenda.due() == START + EVERYTHING
