@@ -2,6 +2,7 @@
 
 pub mod codec;
 pub mod ipam;
+pub mod policy;
 pub mod prefix;
 
 #[cfg(feature = "python")]

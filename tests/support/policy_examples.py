@@ -263,7 +263,8 @@ EXAMPLES = (
     ),
     Example(
         "a policy that is audited decides nothing",
-        "---\nkind: NetworkPolicy\nmetadata: {name: p, namespace: shop, "
+        "---\napiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\n"
+        "metadata: {name: p, namespace: shop, "
         'annotations: {cnidaria.io/audit: "true"}}\nspec: {podSelector: {}}\n',
         "web > db TCP/1 yes",
     ),

@@ -177,7 +177,7 @@ class Twin:
     def cluster_policies(self, tier: str) -> list[Json]:
         """CNP: "Policies with lower priority values have higher precedence"; of equal ones "the
         implementation can apply any": by name here.  The one BaselineAdminNetworkPolicy has no
-        priority.
+        priority: here it is behind all that have one.
         """
         old = "AdminNetworkPolicy" if tier == "Admin" else "BaselineAdminNetworkPolicy"
         found = [
@@ -187,7 +187,11 @@ class Twin:
         ]
         return sorted(
             found,
-            key=lambda one: (one["spec"].get("priority", 0), one["metadata"]["name"], one["kind"]),
+            key=lambda one: (
+                one["spec"].get("priority", 1001),
+                one["metadata"]["name"],
+                one["kind"],
+            ),
         )
 
     # -- rules of NetworkPolicy ------------------------------------------------------------

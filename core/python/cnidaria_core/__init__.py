@@ -1,18 +1,31 @@
 """The core of cnidaria: its tables, compiled."""
 
-from cnidaria_core._core import AddressPool
+from cnidaria_core._core import (
+    AddressPool,
+    PolicyChanges,
+    PolicyDecision,
+    PolicyEngine,
+    PolicyFilter,
+    PolicyReason,
+    PolicyTables,
+    Verdict,
+)
 from cnidaria_core.errors import (
     AddressOutOfRange,
     AddressReserved,
     AddressTaken,
     CoreError,
+    HistoryLost,
     InvalidAddress,
     InvalidBuffer,
+    InvalidObject,
     InvalidPool,
     InvalidPrefix,
     MalformedBytes,
+    PolicyError,
     PoolError,
     PoolExhausted,
+    UnknownPod,
 )
 
 __all__ = [
@@ -21,11 +34,22 @@ __all__ = [
     "AddressReserved",
     "AddressTaken",
     "CoreError",
+    "HistoryLost",
     "InvalidAddress",
     "InvalidBuffer",
+    "InvalidObject",
     "InvalidPool",
     "InvalidPrefix",
     "MalformedBytes",
+    "PolicyChanges",
+    "PolicyDecision",
+    "PolicyEngine",
+    "PolicyError",
+    "PolicyFilter",
+    "PolicyReason",
+    "PolicyTables",
     "PoolError",
     "PoolExhausted",
+    "UnknownPod",
+    "Verdict",
 ]

@@ -1,5 +1,5 @@
-from collections.abc import Sequence
-from typing import TypedDict, final, type_check_only
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Literal, TypedDict, final, type_check_only
 
 @type_check_only
 class PoolStats(TypedDict):
@@ -104,3 +104,257 @@ class AddressPool:
 
     def __contains__(self, address: str, /) -> bool:
         """Return whether the address is one of the pool's, free or not."""
+
+@final
+class PolicyReason:
+    """What decided: a rule of a policy, a policy that isolates without a rule that allows, or none.
+
+    `id` stays the same as long as the policy exists, and is not used again for long after that.
+    Id 0 is the default, 1 a pod and its own node, 2 a pod and itself; all three allow, and have no
+    policy.
+    """
+
+    @property
+    def id(self) -> int: ...
+    @property
+    def allow(self) -> bool:
+        """Whether traffic is allowed by this reason."""
+    @property
+    def tier(self) -> Literal["Admin", "NetworkPolicy", "Baseline", "Default"]: ...
+    @property
+    def kind(self) -> str | None:
+        """The kind of the policy as it was applied, as `NetworkPolicy`; `None` without a policy."""
+    @property
+    def namespace(self) -> str | None:
+        """The namespace of the policy; `None` for policies of the whole cluster."""
+    @property
+    def name(self) -> str | None: ...
+    @property
+    def uid(self) -> str | None:
+        """`metadata.uid` of the policy, if it had one."""
+    @property
+    def direction(self) -> Literal["ingress", "egress"] | None: ...
+    @property
+    def rule(self) -> int | None:
+        """Position of the rule in its list, from 0; `None` if no rule allows what is isolated."""
+    @property
+    def rule_name(self) -> str | None:
+        """The rule's own name, where its kind has names."""
+    @property
+    def audit(self) -> bool:
+        """Whether the policy is only audited (annotation `cnidaria.io/audit: "true"`)."""
+    def __str__(self) -> str:
+        """Name it in a line, as `NetworkPolicy shop/allow-web ingress rule 0`."""
+    def __hash__(self) -> int: ...
+    def __eq__(self, other: object, /) -> bool: ...
+
+@final
+class PolicyDecision:
+    """Allow or deny, for the ids of two reasons.
+
+    `audit` is what would have decided if audited policies were enforced too, where it is something
+    else than what did decide; its reason may allow or deny.
+    """
+
+    @property
+    def allow(self) -> bool: ...
+    @property
+    def reason(self) -> int: ...
+    @property
+    def audit(self) -> int | None: ...
+    @property
+    def audit_allow(self) -> bool:
+        """What would have been decided if audited policies were enforced; `allow` without any."""
+    def __hash__(self) -> int: ...
+    def __eq__(self, other: object, /) -> bool: ...
+
+@final
+class PolicyFilter:
+    """The decision for each protocol and destination port, towards one kind of peer.
+
+    Filters never change: another content is another id.
+    """
+
+    @property
+    def ports(self) -> tuple[tuple[int, int, int, PolicyDecision], ...]:
+        """(IP protocol, first port, last port, decision): ascending, disjoint, never the default.
+
+        Protocols are 6 (TCP), 17 (UDP) and 132 (SCTP); ports go from 0 to 65535.
+        """
+    @property
+    def default(self) -> PolicyDecision:
+        """Whatever is not in `ports`, all other protocols (as ICMP) among it."""
+    def decide(self, protocol: int, port: int) -> PolicyDecision:
+        """Return the decision for an IP protocol number and a destination port."""
+    def __hash__(self) -> int: ...
+    def __eq__(self, other: object, /) -> bool: ...
+
+@final
+class PolicyTables:
+    """The policies in force, compiled: what a kernel needs to decide as the engine does.
+
+    A packet from S to D, protocol and port P, is decided twice, and passes if both allow:
+
+    * egress: `subjects[S]` is the subject class of the sending pod, D has a peer class; the
+      filter is `rows[subject, "egress", peer]`, else `rows[subject, "egress", None]`.
+    * ingress: `subjects[D]`, the peer class of S, and `rows[subject, "ingress", ...]` likewise.
+
+    An address that is not in `subjects` is not restricted, and neither is a direction that has no
+    rows. The peer class of an address is that in `endpoints`, else that of the block it lies in,
+    else 0. Classes and filters are ids below 2**32; one that is not used any more is not given to
+    something else before the history of `PolicyEngine.changes_since` has forgotten it.
+
+    Before that come replies, which pass, and two kinds of traffic that NetworkPolicies have no say
+    in, so that only rows of their own count for them, and all passes where there are none:
+
+    * between a pod and the addresses of its own node: "local", from the pod to the node;
+    * of a pod with itself, by a service that leads back to it: "hairpin-egress" and
+      "hairpin-ingress".
+
+    All dictionaries are made anew at each access.
+    """
+
+    @property
+    def version(self) -> int: ...
+    @property
+    def node(self) -> str | None:
+        """The node whose pods alone are subjects; `None`: all."""
+    @property
+    def endpoints(self) -> dict[str, int]:
+        """Address -> peer class, of pods and nodes that differ from the block they lie in."""
+    @property
+    def blocks(self) -> dict[tuple[str, str], int]:
+        """(first, last address) -> peer class, disjoint, ascending, IPv4 before IPv6; never 0."""
+    @property
+    def subjects(self) -> dict[str, int]:
+        """Address -> subject class, of pods that a policy selects."""
+    @property
+    def rows(self) -> dict[tuple[int, str, int | None], int]:
+        """(subject class, way, peer class or `None` for any other) -> filter.
+
+        The way is `ingress`, `egress`, `local`, `hairpin-ingress` or `hairpin-egress`.
+        """
+    @property
+    def filters(self) -> dict[int, PolicyFilter]: ...
+    @property
+    def reasons(self) -> dict[int, PolicyReason]:
+        """The reasons that the filters name."""
+    def __eq__(self, other: object, /) -> bool: ...
+
+@final
+class PolicyChanges:
+    """What is different between two versions: new values by key, `None` where there is none now.
+
+    The parts are those of `PolicyTables`; updating its dictionaries with these (and deleting what
+    is `None`) gives those of version `version`. Nothing is in it that is as it was.
+    """
+
+    @property
+    def since(self) -> int: ...
+    @property
+    def version(self) -> int: ...
+    @property
+    def node(self) -> str | None: ...
+    @property
+    def endpoints(self) -> dict[str, int | None]: ...
+    @property
+    def blocks(self) -> dict[tuple[str, str], int | None]: ...
+    @property
+    def subjects(self) -> dict[str, int | None]: ...
+    @property
+    def rows(self) -> dict[tuple[int, str, int | None], int | None]: ...
+    @property
+    def filters(self) -> dict[int, PolicyFilter | None]: ...
+    @property
+    def reasons(self) -> dict[int, PolicyReason | None]: ...
+    def __len__(self) -> int:
+        """Return how many elements differ."""
+
+@final
+class Verdict:
+    """Whether a connection may be made, and what decided it on each side."""
+
+    @property
+    def allowed(self) -> bool:
+        """Whether both sides allow it."""
+    @property
+    def egress(self) -> PolicyReason:
+        """What decided for the sending side."""
+    @property
+    def ingress(self) -> PolicyReason:
+        """What decided for the receiving side."""
+    @property
+    def egress_audit(self) -> PolicyReason | None:
+        """What would have decided with audited policies enforced, where that is something else."""
+    @property
+    def ingress_audit(self) -> PolicyReason | None:
+        """What would have decided with audited policies enforced, where that is something else."""
+    def __bool__(self) -> bool:
+        """Return `allowed`."""
+    def __eq__(self, other: object, /) -> bool: ...
+    def __hash__(self) -> int: ...
+
+@final
+class PolicyEngine:
+    """Kubernetes network policies, compiled; who may talk to whom, and why.
+
+    Fed with Kubernetes' own objects, one by one as they change: Namespace, Pod, Node, NetworkPolicy
+    (networking.k8s.io/v1), ClusterNetworkPolicy (policy.networking.k8s.io/v1alpha2 and v1beta1),
+    AdminNetworkPolicy and BaselineAdminNetworkPolicy (v1alpha1). An object is a mapping as the API
+    has it in JSON, or that JSON as `bytes` or `str`. What each field means is in
+    docs/policy-semantics.md, with sources.
+
+    Calls from several threads are safe.
+    """
+
+    def __new__(cls, *, history: int = 4096) -> PolicyEngine:
+        """Make an engine without objects; `changes_since` reaches back over `history` versions."""
+
+    def apply(self, obj: Mapping[str, Any] | bytes | str, *, strict: bool = True) -> bool:
+        """Take an object, new or changed; return whether it is different from what was there.
+
+        Not `strict`, fields of a policy that are unknown here are overlooked, for objects that an
+        API server (perhaps a newer one) has accepted; a peer that has nothing left fails closed.
+
+        Raises `InvalidObject` if the API server would refuse it; nothing has changed then.
+        """
+
+    def delete(self, kind: str, name: str, namespace: str | None = None) -> bool:
+        """Remove an object; return whether it was there."""
+
+    def load(
+        self, objects: Iterable[Mapping[str, Any] | bytes | str], *, strict: bool = True
+    ) -> int:
+        """Take many objects at once, in any order; return how many are new or different.
+
+        All or none: raises `InvalidObject` as `apply`, and nothing has changed then.
+        """
+
+    @property
+    def version(self) -> int:
+        """Counts the calls that changed something."""
+
+    def verdict(
+        self, src: str, dst: str, protocol: str | int | None = None, port: int | None = None
+    ) -> Verdict:
+        """Say whether a connection from `src` to `dst` may be made.
+
+        `src` and `dst`: a pod as `namespace/name`, or an address, of a pod or any other. Of a pod
+        with several addresses counts the first one that is of a family the other side has.
+        `protocol`: TCP (the default), UDP, SCTP, ICMP, ICMPv6, or an IP protocol number. `port`:
+        the destination port, for TCP, UDP and SCTP only.
+
+        Raises `UnknownPod`, `InvalidAddress`, and `ValueError` for a protocol or port that is none.
+        """
+
+    def tables(self, node: str | None = None) -> PolicyTables:
+        """Return the compiled tables; with `node`, those for the pods on this node."""
+
+    def changes_since(self, version: int, node: str | None = None) -> PolicyChanges:
+        """Return what is different from the tables of that version, for the same `node`.
+
+        Raises `HistoryLost` if the version is too old (or not of this engine): take `tables()`.
+        """
+
+    def reason(self, reason: int) -> PolicyReason:
+        """Return the reason of this id; `KeyError` if there is none."""

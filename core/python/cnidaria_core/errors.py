@@ -5,13 +5,17 @@ __all__ = [
     "AddressReserved",
     "AddressTaken",
     "CoreError",
+    "HistoryLost",
     "InvalidAddress",
     "InvalidBuffer",
+    "InvalidObject",
     "InvalidPool",
     "InvalidPrefix",
     "MalformedBytes",
+    "PolicyError",
     "PoolError",
     "PoolExhausted",
+    "UnknownPod",
 ]
 
 
@@ -107,3 +111,63 @@ class AddressTaken(_AddressError, PoolError):
         self.args = (address, owner)
         self.owner = owner
         self.problem = f"is taken by {owner}"
+
+
+class PolicyError(CoreError):
+    """An object is refused, or a question about policies has no answer."""
+
+
+class InvalidObject(PolicyError, ValueError):
+    """The API server would refuse the object, for one field of it."""
+
+    def __init__(self, key: tuple[str, str, str], path: str, value: str, allowed: str) -> None:
+        """Keep what is wrong with it.
+
+        Args:
+            key: kind, namespace and name of the object; empty what it does not have.
+            path: the field, as `spec.ingress[0].ports[1].endPort`; empty for the object itself.
+            value: the field's value as JSON, abridged, or `missing`.
+            allowed: what is allowed there.
+        """
+        super().__init__(key, path, value, allowed)
+        self.kind, self.namespace, self.name = key
+        self.path = path
+        self.value = value
+        self.allowed = allowed
+
+    def __str__(self) -> str:
+        """Name object, field, value and what is allowed."""
+        key = f"{self.namespace}/{self.name}" if self.namespace else self.name
+        whose = " ".join(part for part in (self.kind, key) if part)
+        return ": ".join(part for part in (whose, self.path, self.value, self.allowed) if part)
+
+
+class UnknownPod(PolicyError, KeyError):
+    """No pod of this `namespace/name` is known, or it has no address."""
+
+    def __init__(self, pod: str) -> None:
+        """Keep the pod's `namespace/name`."""
+        super().__init__(pod)
+        self.pod = pod
+
+    def __str__(self) -> str:
+        """Name the pod."""
+        return f"no pod {self.pod} with an address is known"
+
+
+class HistoryLost(PolicyError, LookupError):
+    """The history does not reach back to the version: take `tables()` instead."""
+
+    def __init__(self, since: int, oldest: int, version: int) -> None:
+        """Keep the version that was asked for, the oldest that can be, and the present one."""
+        super().__init__(since, oldest, version)
+        self.since = since
+        self.oldest = oldest
+        self.version = version
+
+    def __str__(self) -> str:
+        """Say what the history has, and what to do."""
+        return (
+            f"version {self.since} is not in the history, which has {self.oldest} to "
+            f"{self.version}: take tables() instead"
+        )

@@ -8,7 +8,7 @@ use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
-use super::address;
+use super::address::{self, text};
 use super::errors::InvalidPool;
 use crate::ipam::{self, Interval};
 use crate::prefix::Prefix;
@@ -149,27 +149,6 @@ impl AddressPool {
         let stats = self.lock().stats();
         format!("<AddressPool: {} of {} taken>", stats.taken, stats.capacity)
     }
-}
-
-/// Canonical text. IPv4 by hand: the general formatter takes as long as the allocation does.
-fn text(address: IpAddr) -> String {
-    let IpAddr::V4(v4) = address else {
-        return address.to_string();
-    };
-    let mut out = String::with_capacity("255.255.255.255".len());
-    for (at, octet) in v4.octets().into_iter().enumerate() {
-        if at > 0 {
-            out.push('.');
-        }
-        if octet >= 100 {
-            out.push(char::from(b'0' + octet / 100));
-        }
-        if octet >= 10 {
-            out.push(char::from(b'0' + octet / 10 % 10));
-        }
-        out.push(char::from(b'0' + octet % 10));
-    }
-    out
 }
 
 fn texts(addresses: Vec<IpAddr>) -> Vec<String> {

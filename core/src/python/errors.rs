@@ -5,17 +5,21 @@ use pyo3::prelude::*;
 
 use crate::codec::CodecError;
 use crate::ipam::Error;
+use crate::policy;
 use crate::prefix::PrefixError;
 
 import_exception!(cnidaria_core.errors, AddressOutOfRange);
 import_exception!(cnidaria_core.errors, AddressReserved);
 import_exception!(cnidaria_core.errors, AddressTaken);
+import_exception!(cnidaria_core.errors, HistoryLost);
 import_exception!(cnidaria_core.errors, InvalidAddress);
 import_exception!(cnidaria_core.errors, InvalidBuffer);
+import_exception!(cnidaria_core.errors, InvalidObject);
 import_exception!(cnidaria_core.errors, InvalidPool);
 import_exception!(cnidaria_core.errors, InvalidPrefix);
 import_exception!(cnidaria_core.errors, MalformedBytes);
 import_exception!(cnidaria_core.errors, PoolExhausted);
+import_exception!(cnidaria_core.errors, UnknownPod);
 
 impl From<PrefixError> for PyErr {
     fn from(error: PrefixError) -> Self {
@@ -47,4 +51,22 @@ impl From<Error> for PyErr {
             Error::Reserved(address) => AddressReserved::new_err(address.to_string()),
         }
     }
+}
+
+impl From<policy::Error> for PyErr {
+    fn from(error: policy::Error) -> Self {
+        match error {
+            policy::Error::Invalid(invalid) => invalid_object(*invalid),
+            policy::Error::UnknownPod(key) => UnknownPod::new_err(key),
+            policy::Error::HistoryLost { since, oldest, version } => {
+                HistoryLost::new_err((since, oldest, version))
+            }
+        }
+    }
+}
+
+/// The field that has to be something else.
+pub fn invalid_object(invalid: policy::Invalid) -> PyErr {
+    let policy::Invalid { kind, namespace, name, path, value, allowed } = invalid;
+    InvalidObject::new_err(((kind, namespace, name), path, value, allowed))
 }

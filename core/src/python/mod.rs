@@ -7,6 +7,10 @@ mod address;
 mod address_pool;
 mod buffer;
 mod errors;
+mod policy_engine;
+mod policy_objects;
+mod policy_tables;
+mod policy_values;
 
 use pyo3::prelude::*;
 
@@ -14,6 +18,13 @@ use pyo3::prelude::*;
 #[pymodule(gil_used = false)]
 fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<address_pool::AddressPool>()?;
+    module.add_class::<policy_engine::PolicyEngine>()?;
+    module.add_class::<policy_engine::Verdict>()?;
+    module.add_class::<policy_tables::PolicyChanges>()?;
+    module.add_class::<policy_tables::PolicyTables>()?;
+    module.add_class::<policy_values::PolicyDecision>()?;
+    module.add_class::<policy_values::PolicyFilter>()?;
+    module.add_class::<policy_values::PolicyReason>()?;
     // PyO3 made it; what is public is said by the package.
     module.delattr("__all__")
 }

@@ -1,0 +1,212 @@
+//! `PolicyEngine` for Python.
+
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+use pyo3::exceptions::{PyKeyError, PyTypeError, PyValueError};
+use pyo3::prelude::*;
+use pyo3::types::PyString;
+
+use super::errors::InvalidAddress;
+use super::policy_objects::object;
+use super::policy_tables::{PolicyChanges, PolicyTables};
+use super::policy_values::PolicyReason;
+use crate::policy::{self, End, Key, Kind, Reason, ReasonId};
+
+#[pyclass(frozen, module = "cnidaria_core")]
+pub struct PolicyEngine {
+    engine: RwLock<policy::PolicyEngine>,
+}
+
+impl PolicyEngine {
+    // A panic in the engine is a bug that its caller has seen; it goes on for the others.
+    fn read(&self) -> RwLockReadGuard<'_, policy::PolicyEngine> {
+        self.engine.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self) -> RwLockWriteGuard<'_, policy::PolicyEngine> {
+        self.engine.write().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[pymethods]
+impl PolicyEngine {
+    #[new]
+    #[pyo3(signature = (*, history = 4096))]
+    fn new(history: usize) -> PyResult<Self> {
+        if history == 0 {
+            return Err(PyValueError::new_err("history: 0 is not a number of versions from 1 on"));
+        }
+        Ok(Self { engine: RwLock::new(policy::PolicyEngine::new(history)) })
+    }
+
+    #[pyo3(signature = (obj, *, strict = true))]
+    fn apply(&self, obj: &Bound<'_, PyAny>, strict: bool) -> PyResult<bool> {
+        let object = object(obj, strict)?;
+        Ok(self.write().apply(object))
+    }
+
+    #[pyo3(signature = (kind, name, namespace = None))]
+    fn delete(&self, kind: &str, name: &str, namespace: Option<&str>) -> PyResult<bool> {
+        let Some(kind) = Kind::parse(kind) else {
+            let kinds = Kind::ALL.map(Kind::as_str).join(", ");
+            return Err(PyValueError::new_err(format!("kind: {kind:?} is none of {kinds}")));
+        };
+        if kind.is_namespaced() != namespace.is_some() {
+            let kind = kind.as_str();
+            return Err(PyValueError::new_err(match namespace {
+                None => format!("namespace: a {kind} has one"),
+                Some(namespace) => format!("namespace: {namespace:?}: a {kind} has none"),
+            }));
+        }
+        let key = Key { kind, namespace: namespace.map(Into::into), name: name.into() };
+        Ok(self.write().delete(&key))
+    }
+
+    #[pyo3(signature = (objects, *, strict = true))]
+    fn load(&self, objects: &Bound<'_, PyAny>, strict: bool) -> PyResult<usize> {
+        let objects = objects.try_iter()?.map(|one| object(&one?, strict));
+        let objects = objects.collect::<PyResult<Vec<_>>>()?;
+        Ok(self.write().load(objects))
+    }
+
+    #[getter]
+    fn version(&self) -> u64 {
+        self.read().version()
+    }
+
+    #[pyo3(signature = (src, dst, protocol = None, port = None))]
+    fn verdict(
+        &self,
+        src: &str,
+        dst: &str,
+        protocol: Option<&Bound<'_, PyAny>>,
+        port: Option<u16>,
+    ) -> PyResult<Verdict> {
+        let (src, dst) = (end(src)?, end(dst)?);
+        let protocol = protocol.map_or(Ok(6), self::protocol)?;
+        let port = match (policy::Protocol::from_number(protocol), port) {
+            (Some(_), Some(port)) => port,
+            (None, None) => 0,
+            (Some(_), None) => {
+                return Err(PyValueError::new_err("port: TCP, UDP and SCTP need one"));
+            }
+            (None, Some(port)) => {
+                let text = format!("port: {port}: only TCP, UDP and SCTP have ports");
+                return Err(PyValueError::new_err(text));
+            }
+        };
+        let engine = self.read();
+        let verdict = engine.verdict(&src, &dst, protocol, port)?;
+        let reason = |id: ReasonId| (id, engine.reason(id).unwrap_or_default());
+        let audit = |decision: policy::Decision| decision.audit.map(|(_, id)| reason(id));
+        Ok(Verdict {
+            allowed: verdict.allowed(),
+            reasons: [reason(verdict.egress.reason), reason(verdict.ingress.reason)],
+            audits: [audit(verdict.egress), audit(verdict.ingress)],
+        })
+    }
+
+    #[pyo3(signature = (node = None))]
+    fn tables(&self, node: Option<&str>) -> PolicyTables {
+        PolicyTables(self.read().tables(node.map(Arc::from).as_ref()))
+    }
+
+    #[pyo3(signature = (version, node = None))]
+    fn changes_since(&self, version: u64, node: Option<&str>) -> PyResult<PolicyChanges> {
+        let changes = self.read().changes_since(version, node.map(Arc::from).as_ref())?;
+        Ok(PolicyChanges(changes))
+    }
+
+    fn reason(&self, reason: u32) -> PyResult<PolicyReason> {
+        let id = ReasonId(reason);
+        let found = self.read().reason(id);
+        found.map(|it| PolicyReason::new(id, it)).ok_or_else(|| PyKeyError::new_err(reason))
+    }
+
+    fn __repr__(&self) -> String {
+        format!("<PolicyEngine version {}>", self.read().version())
+    }
+}
+
+/// A pod's `namespace/name`, or an address.
+fn end(text: &str) -> PyResult<End> {
+    match text.split_once('/') {
+        Some((namespace, name)) => Ok(End::Pod(namespace.into(), name.into())),
+        None => {
+            let address = text.parse().map_err(|_| InvalidAddress::new_err(text.to_owned()));
+            address.map(End::Address)
+        }
+    }
+}
+
+fn protocol(given: &Bound<'_, PyAny>) -> PyResult<u8> {
+    const NAMES: [(&str, u8); 5] =
+        [("TCP", 6), ("UDP", 17), ("SCTP", 132), ("ICMP", 1), ("ICMPv6", 58)];
+    let allowed = "must be TCP, UDP, SCTP, ICMP, ICMPv6, or a number from 0 to 255";
+    if let Ok(name) = given.cast::<PyString>() {
+        let name = name.to_str()?;
+        let known = NAMES.iter().find(|(known, _)| known.eq_ignore_ascii_case(name));
+        return known
+            .map(|(_, number)| *number)
+            .ok_or_else(|| PyValueError::new_err(format!("protocol: {name:?}: {allowed}")));
+    }
+    if given.is_instance_of::<pyo3::types::PyInt>() {
+        return given
+            .extract()
+            .map_err(|_| PyValueError::new_err(format!("protocol: {given}: {allowed}")));
+    }
+    Err(PyTypeError::new_err(format!("protocol: {given}: {allowed}")))
+}
+
+type Named = (ReasonId, Arc<Reason>);
+
+#[pyclass(frozen, eq, hash, module = "cnidaria_core")]
+#[derive(PartialEq, Eq, Hash)]
+pub struct Verdict {
+    allowed: bool,
+    /// Of egress and ingress.
+    reasons: [Named; 2],
+    audits: [Option<Named>; 2],
+}
+
+#[pymethods]
+impl Verdict {
+    #[getter]
+    fn allowed(&self) -> bool {
+        self.allowed
+    }
+
+    #[getter]
+    fn egress(&self) -> PolicyReason {
+        shown(&self.reasons[0])
+    }
+
+    #[getter]
+    fn ingress(&self) -> PolicyReason {
+        shown(&self.reasons[1])
+    }
+
+    #[getter]
+    fn egress_audit(&self) -> Option<PolicyReason> {
+        self.audits[0].as_ref().map(shown)
+    }
+
+    #[getter]
+    fn ingress_audit(&self) -> Option<PolicyReason> {
+        self.audits[1].as_ref().map(shown)
+    }
+
+    fn __bool__(&self) -> bool {
+        self.allowed
+    }
+
+    fn __repr__(&self) -> String {
+        let allowed = if self.allowed { "allowed" } else { "denied" };
+        let [egress, ingress] = &self.reasons;
+        format!("<Verdict {allowed}: egress {}; ingress {}>", egress.1, ingress.1)
+    }
+}
+
+fn shown((id, reason): &Named) -> PolicyReason {
+    PolicyReason::new(*id, reason.clone())
+}

@@ -1,0 +1,191 @@
+//! Compiled policy tables for Python: dictionaries of numbers and text.
+
+use std::sync::Arc;
+
+use pyo3::prelude::*;
+use pyo3::types::PyDict;
+
+use super::address::text;
+use super::policy_values::{PolicyFilter, PolicyReason};
+use crate::policy::{Address, AddressRange, Changes, Filter, Reason, ReasonId, RowKey, Tables};
+
+#[pyclass(frozen, eq, module = "cnidaria_core")]
+#[derive(PartialEq, Eq)]
+pub struct PolicyTables(pub Tables);
+
+#[pymethods]
+impl PolicyTables {
+    #[getter]
+    fn version(&self) -> u64 {
+        self.0.version
+    }
+
+    #[getter]
+    fn node(&self) -> Option<&str> {
+        self.0.node.as_deref()
+    }
+
+    #[getter]
+    fn endpoints<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        addresses(py, here(self.0.endpoints.iter()))
+    }
+
+    #[getter]
+    fn blocks<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        blocks(py, here(self.0.blocks.iter()))
+    }
+
+    #[getter]
+    fn subjects<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        addresses(py, here(self.0.subjects.iter()))
+    }
+
+    #[getter]
+    fn rows<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        rows(py, here(self.0.rows.iter()))
+    }
+
+    #[getter]
+    fn filters<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        filters(py, here(self.0.filters.iter()))
+    }
+
+    #[getter]
+    fn reasons<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        reasons(py, here(self.0.reasons.iter()))
+    }
+
+    fn __repr__(&self) -> String {
+        let Tables { version, endpoints, rows, .. } = &self.0;
+        let (endpoints, rows) = (endpoints.len(), rows.len());
+        format!("<PolicyTables version {version}: {endpoints} endpoints, {rows} rows>")
+    }
+}
+
+#[pyclass(frozen, eq, module = "cnidaria_core")]
+#[derive(PartialEq, Eq)]
+pub struct PolicyChanges(pub Changes);
+
+#[pymethods]
+impl PolicyChanges {
+    #[getter]
+    fn since(&self) -> u64 {
+        self.0.since
+    }
+
+    #[getter]
+    fn version(&self) -> u64 {
+        self.0.version
+    }
+
+    #[getter]
+    fn node(&self) -> Option<&str> {
+        self.0.node.as_deref()
+    }
+
+    #[getter]
+    fn endpoints<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        addresses(py, changed(self.0.endpoints.iter()))
+    }
+
+    #[getter]
+    fn blocks<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        blocks(py, changed(self.0.blocks.iter()))
+    }
+
+    #[getter]
+    fn subjects<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        addresses(py, changed(self.0.subjects.iter()))
+    }
+
+    #[getter]
+    fn rows<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        rows(py, changed(self.0.rows.iter()))
+    }
+
+    #[getter]
+    fn filters<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        filters(py, changed(self.0.filters.iter()))
+    }
+
+    #[getter]
+    fn reasons<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        reasons(py, changed(self.0.reasons.iter()))
+    }
+
+    fn __len__(&self) -> usize {
+        self.0.len()
+    }
+
+    fn __repr__(&self) -> String {
+        let Changes { since, version, .. } = self.0;
+        format!("<PolicyChanges from {since} to {version}: {} elements>", self.0.len())
+    }
+}
+
+fn here<'a, K: 'a, V: 'a>(
+    entries: impl Iterator<Item = (&'a K, &'a V)>,
+) -> impl Iterator<Item = (&'a K, Option<&'a V>)> {
+    entries.map(|(key, value)| (key, Some(value)))
+}
+
+fn changed<'a, K: 'a, V: 'a>(
+    entries: impl Iterator<Item = (&'a K, &'a Option<V>)>,
+) -> impl Iterator<Item = (&'a K, Option<&'a V>)> {
+    entries.map(|(key, value)| (key, value.as_ref()))
+}
+
+fn addresses<'a, 'py>(
+    py: Python<'py>,
+    entries: impl Iterator<Item = (&'a Address, Option<&'a u32>)>,
+) -> PyResult<Bound<'py, PyDict>> {
+    let dict = PyDict::new(py);
+    for (address, class) in entries {
+        dict.set_item(text((*address).into()), class)?;
+    }
+    Ok(dict)
+}
+
+fn blocks<'a, 'py>(
+    py: Python<'py>,
+    entries: impl Iterator<Item = (&'a AddressRange, Option<&'a u32>)>,
+) -> PyResult<Bound<'py, PyDict>> {
+    let dict = PyDict::new(py);
+    for ((first, last), class) in entries {
+        dict.set_item((text((*first).into()), text((*last).into())), class)?;
+    }
+    Ok(dict)
+}
+
+fn rows<'a, 'py>(
+    py: Python<'py>,
+    entries: impl Iterator<Item = (&'a RowKey, Option<&'a u32>)>,
+) -> PyResult<Bound<'py, PyDict>> {
+    let dict = PyDict::new(py);
+    for ((subject, way, peer), filter) in entries {
+        dict.set_item((subject, way.as_str(), peer), filter)?;
+    }
+    Ok(dict)
+}
+
+fn filters<'a, 'py>(
+    py: Python<'py>,
+    entries: impl Iterator<Item = (&'a u32, Option<&'a Filter>)>,
+) -> PyResult<Bound<'py, PyDict>> {
+    let dict = PyDict::new(py);
+    for (id, filter) in entries {
+        dict.set_item(id, filter.cloned().map(PolicyFilter))?;
+    }
+    Ok(dict)
+}
+
+fn reasons<'a, 'py>(
+    py: Python<'py>,
+    entries: impl Iterator<Item = (&'a ReasonId, Option<&'a Arc<Reason>>)>,
+) -> PyResult<Bound<'py, PyDict>> {
+    let dict = PyDict::new(py);
+    for (id, reason) in entries {
+        dict.set_item(id.0, reason.cloned().map(|reason| PolicyReason::new(*id, reason)))?;
+    }
+    Ok(dict)
+}
