@@ -7,6 +7,7 @@ from cnidaria.api import (
     Mode,
     Network,
     NetworkConfig,
+    Node,
     NodeInfo,
     NotReady,
     Peer,
@@ -28,6 +29,7 @@ from cnidaria.cni.fields import (
 from cnidaria.cni.result import Result
 from cnidaria.hookspecs import hookimpl
 from cnidaria.ipam import LeaseSet
+from cnidaria.plan import expr
 from cnidaria.plan.objects import (
     Address,
     Bridge,
@@ -38,6 +40,7 @@ from cnidaria.plan.objects import (
     Macvlan,
     Neighbour,
     NftChain,
+    NftElement,
     NftElements,
     NftRule,
     NftSet,
@@ -74,10 +77,12 @@ __all__ = [
     "Network",
     "NetworkConfig",
     "NftChain",
+    "NftElement",
     "NftElements",
     "NftRule",
     "NftSet",
     "NftTable",
+    "Node",
     "NodeInfo",
     "NotReady",
     "Object",
@@ -92,6 +97,7 @@ __all__ = [
     "Sysctl",
     "Veth",
     "Vxlan",
+    "expr",
     "hookimpl",
     "local_mac",
 ]

@@ -19,6 +19,7 @@ from cnidaria.cni.env import Invocation
 from cnidaria.cni.fields import Doc, InterfaceName, ModeConfig, Range
 from cnidaria.cni.result import Result
 from cnidaria.ipam import LeaseSet
+from cnidaria.kernel.netns import NetNS
 from cnidaria.plan.attachment import alias_of
 from cnidaria.plan.objects import Object
 from cnidaria.plan.plan import Plan
@@ -167,6 +168,21 @@ class Network(Generic[C]):
         return frozenset(ip_network(prefix).version for prefix in self.prefixes)
 
 
+@dataclass(frozen=True)
+class Node:
+    """The node as :meth:`Mode.serve` works on it.
+
+    Attributes:
+        namespace: the host's network namespace; stays open while the service runs.
+        wake: have the node's part of all networks declared anew, soon.
+        problem: say what is wrong with the network, for people; ``""``: nothing any more.
+    """
+
+    namespace: NetNS
+    wake: Callable[[], None]
+    problem: Callable[[str], None]
+
+
 class NotReady(Exception):
     """A mode's node state cannot be had yet; becomes STATUS's error.
 
@@ -196,6 +212,14 @@ class Mode(Generic[C]):
             NotReady: it cannot be had yet; the text says why and what would help.
         """
         return ()
+
+    async def serve(self, net: Network[C], node: Node) -> None:
+        """In the agent, for as long as the network is up: follow what changes by itself.
+
+        Started once the node's part of the network is there, and again when its configuration
+        changes; cancelled at the end.  An error is logged, and it is started again after a while.
+        Long work belongs into ``asyncio.to_thread``.
+        """
 
 
 AnyMode = Mode[Any]

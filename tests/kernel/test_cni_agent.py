@@ -406,7 +406,7 @@ def test_changed_conflists_are_taken_up(node: CniNode) -> None:
         wait_for("a complaint", lambda: "20-bad.conflist" in agent.log)
         node.conflist(flat("10.3.0.0/24", masqerade=True))
         becomes()
-        assert 'did you mean "masquerade"' in agent.log
+        wait_for("a complaint", lambda: 'did you mean "masquerade"' in agent.log)
         node.conflist(flat("10.1.0.0/24"))
         becomes("10.1.0.0/24")
         node.add("p1", network(**flat("10.1.0.0/24")))

@@ -7,14 +7,14 @@ import errno
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
-from cnidaria.kernel import ruleset
 from cnidaria.kernel.errors import KernelError
 from cnidaria.kernel.netns import NetNS
 from cnidaria.kernel.objects import NftChain, NftElement, NftSet, NftTable
-from cnidaria.kernel.ruleset import Batch, Ruleset
+from cnidaria.kernel.ruleset import Batch, Ruleset, WholeTable, difference
 from cnidaria.plan import expr
-from support.namespaces import new_namespace
+from support.namespaces import new_namespace, run
 
 TABLE = NftTable("cnidaria-test")
 T = TABLE.name
@@ -48,6 +48,12 @@ def rulesets(draw: st.DrawFn) -> Ruleset:
     verdicts = [("accept",), ("drop",), *((f"goto {name}",) for name in made.chains)]
     for name in draw(st.lists(st.sampled_from(tuple(PLACES)), unique=True)):
         made.sets[name] = PLACES[name]
+        if name == "ports":
+            by_port = expr.vmap((expr.L4PROTO, expr.TH_DPORT), PLACES[name])
+            made.chains["user"] = NftChain(T, "user", rules=(expr.rule(by_port),))
+            if draw(st.booleans()):  # another set of the same name
+                made.sets[name] = replace(PLACES[name], interval=False)
+                continue
         data = verdicts if PLACES[name].data == ("verdict",) else [("0:1",), ("ff:2",)]
         keys = draw(st.lists(st.sampled_from(KEYS[name]), unique=True))
         comments = st.sampled_from(("", "shop/web"))
@@ -63,50 +69,82 @@ def place():
         yield namespace
 
 
-def here(place: NetNS) -> Ruleset:
-    found = ruleset.read(place, TABLE)
-    assert found is not None
-    assert found[1] == "a test's"
-    return found[0]
+@pytest.fixture
+def table(place: NetNS) -> WholeTable:
+    return fresh(place)
+
+
+def fresh(place: NetNS) -> WholeTable:
+    made = WholeTable(TABLE, "a test's")
+    made.delete(place)
+    return made
+
+
+def peers(*addresses: str) -> Ruleset:
+    some = [NftElement((one,), ("0:1",), "x" * 100) for one in addresses]
+    return Ruleset(sets={"peers": PLACES["peers"]}, elements={"peers": {e.key: e for e in some}})
+
+
+def change(table: WholeTable, place: NetNS, have: Ruleset, want: Ruleset) -> None:
+    table.change(place, difference(have, want), want.sets)
 
 
 @settings(max_examples=60)
 @given(st.lists(rulesets(), min_size=1, max_size=4))
 def test_any_content_becomes_any_other(place: NetNS, steps: list[Ruleset]) -> None:
-    ruleset.delete(place, TABLE)
+    table = fresh(place)
     before = Ruleset()
     for want in steps:
-        ruleset.commit(place, TABLE, "a test's", ruleset.difference(before, want), before)
-        before = here(place)
+        change(table, place, before, want)
+        before = table.read(place) or Ruleset()
         assert before == want
-        assert not ruleset.difference(before, want)
+        assert not difference(before, want)
 
 
-def test_a_refused_change_changes_nothing(place: NetNS) -> None:
-    ruleset.delete(place, TABLE)
-    want = Ruleset(sets={"peers": PLACES["peers"]})
-    one = NftElement(("10.0.0.1",), ("0:1",))
-    want.elements["peers"] = {one.key: one}
-    ruleset.commit(place, TABLE, "a test's", ruleset.difference(Ruleset(), want), Ruleset())
+def test_a_refused_change_changes_nothing(place: NetNS, table: WholeTable) -> None:
+    want = peers("10.0.0.1")
+    change(table, place, Ruleset(), want)
     batch = Batch()
     batch.add("peers", NftElement(("10.0.0.2",), ("0:1",)))
     batch.remove("peers", NftElement(("10.0.0.9",)))
     with pytest.raises(KernelError) as caught:
-        ruleset.commit(place, TABLE, "a test's", batch, want)
+        table.change(place, batch, want.sets)
     assert caught.value.errno == errno.ENOENT
-    assert here(place) == want
+    assert table.read(place) == want
 
 
-def test_a_change_of_many_elements_is_one_transaction(place: NetNS) -> None:
-    ruleset.delete(place, TABLE)
-    many = [NftElement((f"10.{n >> 8}.{n & 255}.1",), ("0:1",), "x" * 100) for n in range(20_000)]
-    want = Ruleset(sets={"peers": PLACES["peers"]}, elements={"peers": {e.key: e for e in many}})
-    ruleset.commit(place, TABLE, "a test's", ruleset.difference(Ruleset(), want), Ruleset())
-    assert here(place) == want
+def test_a_change_of_many_elements_is_one_transaction(place: NetNS, table: WholeTable) -> None:
+    want = peers(*(f"10.{n >> 8}.{n & 255}.1" for n in range(20_000)))
+    change(table, place, Ruleset(), want)
+    assert table.read(place) == want
     assert len(want) == 20_001
 
 
-def test_no_table_is_nothing_to_read_and_nothing_to_delete() -> None:
-    with new_namespace() as namespace:
-        assert ruleset.read(namespace, TABLE) is None
-        ruleset.delete(namespace, TABLE)
+def test_no_table_is_nothing_to_read_and_nothing_to_delete(place: NetNS, table: WholeTable) -> None:
+    assert table.read(place) is None
+    table.delete(place)
+
+
+def test_what_others_change_is_noticed(place: NetNS, table: WholeTable) -> None:
+    """Also while changes of our own go on; a change of another table may be taken for one."""
+    assert not table.is_untouched(place)
+    assert table.read(place) is None
+    assert table.is_untouched(place)
+    change(table, place, Ruleset(), peers("10.0.0.1"))
+    change(table, place, peers("10.0.0.1"), peers("10.0.0.2"))
+    assert table.is_untouched(place)
+    run(place, "nft", "add", "element", "inet", T, "peers", "{ 10.0.0.7 : 0:9 }")
+    assert not table.is_untouched(place)
+    change(table, place, peers("10.0.0.2"), peers("10.0.0.3"))
+    assert not table.is_untouched(place)
+    assert len(table.read(place) or ()) == 3
+    assert table.is_untouched(place)
+
+
+def test_a_table_of_somebody_else_is_left_alone(place: NetNS, table: WholeTable) -> None:
+    run(place, "nft", "add", "table", "inet", T)
+    with pytest.raises(KernelError, match="somebody else's"):
+        table.read(place)
+    table.delete(place)
+    assert T in run(place, "nft", "list", "tables")
+    run(place, "nft", "delete", "table", "inet", T)

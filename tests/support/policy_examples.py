@@ -13,35 +13,43 @@ from typing import Any
 import yaml
 
 CLUSTER = """
+apiVersion: v1
 kind: Namespace
 metadata: {name: shop, labels: {team: shop, stage: prod}}
 ---
+apiVersion: v1
 kind: Namespace
 metadata: {name: tools, labels: {team: ops}}
 ---
+apiVersion: v1
 kind: Node
 metadata: {name: n1, labels: {role: worker}}
 status: {addresses: [{type: InternalIP, address: 192.168.0.1}]}
 ---
+apiVersion: v1
 kind: Node
 metadata: {name: n2, labels: {role: control}}
 status: {addresses: [{type: InternalIP, address: 192.168.0.2}]}
 ---
+apiVersion: v1
 kind: Pod
 metadata: {name: web, namespace: shop, labels: {app: web}}
 spec: {nodeName: n1, containers: [{ports: [{name: http, containerPort: 80}]}]}
 status: {phase: Running, podIP: 10.0.1.1}
 ---
+apiVersion: v1
 kind: Pod
 metadata: {name: db, namespace: shop, labels: {app: db}}
 spec: {nodeName: n1, containers: [{ports: [{name: sql, containerPort: 5432}]}]}
 status: {phase: Running, podIP: 10.0.1.2}
 ---
+apiVersion: v1
 kind: Pod
 metadata: {name: job, namespace: shop, labels: {app: job}}
 spec: {nodeName: n2, containers: [{}]}
 status: {phase: Running, podIP: 10.0.2.1}
 ---
+apiVersion: v1
 kind: Pod
 metadata: {name: probe, namespace: tools, labels: {app: probe}}
 spec: {nodeName: n2, containers: [{ports: [{name: http, containerPort: 8080}]}]}

@@ -14,6 +14,7 @@ from cnidaria.cni.fields import json_schema
 from cnidaria.plan import objects
 from cnidaria_flat import FlatConfig
 from cnidaria_overlay import OverlayConfig
+from cnidaria_policy import PolicyConfig
 
 DOCS = Path(__file__).parents[2] / "docs"
 MODES = (DOCS / "modes.md").read_text()
@@ -35,6 +36,11 @@ def test_every_hook_is_documented(hook: str) -> None:
 @pytest.mark.parametrize("key", sorted({*keys(FlatConfig), *keys(OverlayConfig)}))
 def test_every_key_is_documented(key: str) -> None:
     assert f"| `{key}` |" in NODE
+
+
+@pytest.mark.parametrize("key", keys(PolicyConfig))
+def test_every_key_of_policies_is_documented(key: str) -> None:
+    assert f"| `{key}` |" in (DOCS / "policy.md").read_text()
 
 
 @pytest.mark.parametrize("key", keys(ClusterConfig))

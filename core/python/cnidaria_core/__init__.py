@@ -2,7 +2,6 @@
 
 from cnidaria_core._core import (
     AddressPool,
-    AddressPoolSnapshot,
     PolicyChanges,
     PolicyDecision,
     PolicyEngine,
@@ -32,7 +31,6 @@ from cnidaria_core.errors import (
 __all__ = [
     "AddressOutOfRange",
     "AddressPool",
-    "AddressPoolSnapshot",
     "AddressReserved",
     "AddressTaken",
     "CoreError",

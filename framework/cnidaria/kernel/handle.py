@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from itertools import chain
 
 from cnidaria.kernel import linkinfo, routes
@@ -14,7 +14,7 @@ from cnidaria.kernel.linkinfo import LinkInfo
 from cnidaria.kernel.links import delete_links
 from cnidaria.kernel.netlink import Hook
 from cnidaria.kernel.netns import NetNS
-from cnidaria.kernel.objects import Link, Object
+from cnidaria.kernel.objects import Link, Object, kinds_with_drivers
 from cnidaria.kernel.session import Session
 
 __all__ = ["Difference", "Kernel", "KernelError", "LinkInfo"]
@@ -36,11 +36,20 @@ class Kernel:
     Args:
         namespace: stays the caller's.
         hook: called with what is about to be sent or written, before every single step.
+        declared: of a namespace's cookie: what attachments declare there, for drivers of kinds
+            that are made of all objects of a kind together.
     """
 
-    def __init__(self, namespace: NetNS, hook: Hook | None = None) -> None:
+    def __init__(
+        self,
+        namespace: NetNS,
+        hook: Hook | None = None,
+        *,
+        declared: Callable[[int], Collection[Object]] | None = None,
+    ) -> None:
         self.namespace = namespace
         self._hook = hook
+        self._declared = declared
 
     def __enter__(self) -> Kernel:
         return self
@@ -114,7 +123,8 @@ class Kernel:
             KernelError: the kernel does not answer.
         """
         with self._session() as session:
-            drivers = [driver for kind, driver in DRIVERS.items() if not kinds or kind in kinds]
+            known = {**DRIVERS, **{kind: kind.DRIVER for kind in kinds_with_drivers()}}
+            drivers = [driver for kind, driver in known.items() if not kinds or kind in kinds]
             return list(chain.from_iterable(driver.owned(session) for driver in drivers))
 
     # -- links -----------------------------------------------------------------------------
@@ -175,7 +185,10 @@ class Kernel:
     def _session(
         self, host: NetNS | None = None, pod: NetNS | None = None, *, many: bool = False
     ) -> Session:
-        return Session(self.namespace, self._hook, host=host, pod=pod, many=many)
+        namespace = self.namespace
+        return Session(
+            namespace, self._hook, host=host, pod=pod, many=many, declared=self._declared
+        )
 
 
 def _of_objects(errors: Iterable[KernelError], objects: Iterable[Object]) -> list[KernelError]:

@@ -7,18 +7,19 @@ table belongs to whoever wrote it: the reconciler does not know it (its mark is 
 from __future__ import annotations
 
 import errno
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sized
 from dataclasses import dataclass, field
 
 from cnidaria.kernel import nftuapi as nf
 from cnidaria.kernel import uapi
-from cnidaria.kernel.codec import text
+from cnidaria.kernel.codec import be32, string, text
+from cnidaria.kernel.drivers import driver_of
 from cnidaria.kernel.errors import KernelError
 from cnidaria.kernel.netlink import Request
 from cnidaria.kernel.netns import NetNS
 from cnidaria.kernel.nftchains import delete_chain, flush_chain, new_chain, new_rules, read_chains
 from cnidaria.kernel.nftcomments import comment, read_comment
-from cnidaria.kernel.nftmessages import ask, request
+from cnidaria.kernel.nftmessages import ask, dump, request
 from cnidaria.kernel.nftsets import (
     add_elements,
     delete_elements,
@@ -27,11 +28,9 @@ from cnidaria.kernel.nftsets import (
     read_elements,
     read_sets,
 )
-from cnidaria.kernel.objects import NftChain, NftElement, NftSet, NftTable
+from cnidaria.kernel.objects import TABLES, NftChain, NftElement, NftSet, NftTable, Object
+from cnidaria.kernel.objects.nftexpr import Lookup
 from cnidaria.kernel.session import BEGIN, END, Session
-
-Elements = Mapping[str, Iterable[NftElement]]
-"""By the name of the set."""
 
 
 @dataclass
@@ -52,13 +51,15 @@ class Batch:
     """Changes of one table, done all or not at all.
 
     Attributes:
-        chains: to be made, or to be given these rules; what hooks them never changes.
+        new_chains: to be made; ``chains``: to be given these rules instead of what they have. What
+            hooks a chain never changes.
         sets: to be made.
-        more, less: elements to be added and removed; a removal needs their key only, and comes
+        more, less: elements to be added and removed, by the name of their set. A removal comes
             first: an element with other data is in both.
         no_chains, no_sets: to be removed; nothing may use them any more.
     """
 
+    new_chains: dict[str, NftChain] = field(default_factory=dict)
     chains: dict[str, NftChain] = field(default_factory=dict)
     sets: dict[str, NftSet] = field(default_factory=dict)
     more: dict[str, list[NftElement]] = field(default_factory=dict)
@@ -66,8 +67,11 @@ class Batch:
     no_chains: dict[str, NftChain] = field(default_factory=dict)
     no_sets: dict[str, NftSet] = field(default_factory=dict)
 
-    def __bool__(self) -> bool:
-        return any((self.chains, self.sets, self.more, self.less, self.no_chains, self.no_sets))
+    def __len__(self) -> int:
+        """How many chains, sets and elements change."""
+        parts: list[Sized] = [self.new_chains, self.chains, self.sets]
+        parts += [self.no_chains, self.no_sets, *self.more.values(), *self.less.values()]
+        return sum(map(len, parts))
 
     def add(self, name: str, element: NftElement) -> None:
         """Add an element to the set of this name."""
@@ -81,15 +85,19 @@ class Batch:
 def difference(have: Ruleset, want: Ruleset) -> Batch:
     """What has to be done to ``have`` to get ``want``. Sets of another type are made anew."""
     batch = Batch(
-        chains={name: one for name, one in want.chains.items() if have.chains.get(name) != one},
+        new_chains={n: one for n, one in want.chains.items() if n not in have.chains},
+        chains={n: one for n, one in want.chains.items() if have.chains.get(n, one) != one},
+        sets={n: one for n, one in want.sets.items() if have.sets.get(n) != one},
         no_chains={n: one for n, one in have.chains.items() if n not in want.chains},
         no_sets={n: one for n, one in have.sets.items() if want.sets.get(n) != one},
     )
-    for name, one in want.sets.items():
+    anew = batch.sets.keys() & batch.no_sets.keys()
+    for name, chain in want.chains.items():
+        if name in have.chains and not anew.isdisjoint(_looked_up(chain)):
+            batch.chains[name] = chain  # a set goes only when no rule uses it
+    for name in want.sets:
         wanted = want.elements.get(name, {})
-        there = have.elements.get(name, {}) if have.sets.get(name) == one else {}
-        if have.sets.get(name) != one:
-            batch.sets[name] = one
+        there = {} if name in batch.sets else have.elements.get(name, {})
         for key, element in there.items():
             if wanted.get(key) != element:
                 batch.remove(name, element)
@@ -99,86 +107,162 @@ def difference(have: Ruleset, want: Ruleset) -> Batch:
     return batch
 
 
-def read(namespace: NetNS, table: NftTable) -> tuple[Ruleset, str] | None:
-    """Everything in the table and the table's comment; ``None`` if there is no such table.
+def _looked_up(chain: NftChain) -> Iterator[str]:
+    return (expr.set for rule in chain.rules for expr in rule.exprs if isinstance(expr, Lookup))
 
-    Raises:
-        KernelError: the kernel does not answer.
+
+class WholeTable:
+    """One table, all of whose content is its owner's.
+
+    Knows by the kernel's generation number (which every change of any table counts up) whether
+    somebody has changed anything since it was last looked at or changed by us. For one thread.
+
+    Args:
+        mark: the table's comment; a table without it is somebody else's.
     """
-    with Session(namespace, many=True) as session:
-        name = text(nf.NFTA_TABLE_NAME, table.name)
-        attrs = ask(session, nf.NFT_MSG_GETTABLE, table.family, name)
+
+    def __init__(self, table: NftTable, mark: str) -> None:
+        self.table = table
+        self.mark = mark
+        self._generation: int | None = None
+
+    def read(self, namespace: NetNS) -> Ruleset | None:
+        """What is in it; ``None`` if it is not there.
+
+        Raises:
+            KernelError: the kernel does not answer; EEXIST: somebody else's table is there.
+        """
+        with Session(namespace, many=True) as session:
+            before = generation(session)
+            found = self._read(session)
+            after = generation(session)
+        self._generation = after if before == after else None
+        return found
+
+    def _read(self, session: Session) -> Ruleset | None:
+        table = self.table
+        attrs = ask(session, nf.NFT_MSG_GETTABLE, table.family, _name(table))
         if attrs is None:
             return None
+        if read_comment(attrs.get(nf.NFTA_TABLE_USERDATA, b"")) != self.mark:
+            raise KernelError(errno.EEXIST, f"cannot change {table}", "it is somebody else's")
         sets = {one.name: one for one in read_sets(session, table.family, table.name)}
         elements = {
             name: {element.key: element for element in read_elements(session, one)}
             for name, one in sets.items()
         }
         chains = {one.name: one for one in read_chains(session, table.family, table.name)}
-        found = Ruleset(chains, sets, {name: some for name, some in elements.items() if some})
-        return found, read_comment(attrs.get(nf.NFTA_TABLE_USERDATA, b""))
+        return Ruleset(chains, sets, {name: some for name, some in elements.items() if some})
 
+    def is_untouched(self, namespace: NetNS) -> bool:
+        """Whether surely nobody has changed it since it was read, or changed by :meth:`change`.
 
-def commit(namespace: NetNS, table: NftTable, mark: str, batch: Batch, known: Ruleset) -> None:
-    """Do it in one transaction; the table is made if it is not there.
+        Raises:
+            KernelError: the kernel does not answer.
+        """
+        if self._generation is None:
+            return False
+        with Session(namespace) as session:
+            return generation(session) == self._generation
 
-    Args:
-        mark: the table's comment, where it is made.
-        known: what is there, for the types of sets and for which chains are new.
+    def unlike(self, namespace: NetNS, objects: Iterable[Object]) -> list[str]:
+        """Those of the table's chains and elements that are not there, or not like this.
 
-    Raises:
-        KernelError: the kernel refuses it; then nothing has changed.
-    """
-    requests = [_table(table, mark), *_requests(batch, known)]
-    with Session(namespace) as session:
+        Raises:
+            KernelError: the kernel does not answer.
+        """
+        with Session(namespace) as session:
+            return [
+                str(difference)
+                for obj in objects
+                for difference in driver_of(obj).differences(session, obj)
+            ]
+
+    def change(self, namespace: NetNS, batch: Batch, sets: Mapping[str, NftSet]) -> None:
+        """Do it in one transaction; the table is made if it is not there.
+
+        Args:
+            sets: those that are there afterwards, for the types of elements.
+
+        Raises:
+            KernelError: the kernel refuses it; then nothing has changed.
+        """
+        requests = [_new_table(self.table, self.mark), *_requests(batch, sets)]
+        with Session(namespace) as session:
+            known, self._generation = self._generation, None
+            if known is None:
+                self._commit(session, requests, 0)
+                return
+            try:
+                self._commit(session, requests, known)
+                self._generation = known + 1
+            except KernelError as error:
+                if error.errno != errno.ERESTART:
+                    raise
+                self._commit(session, requests, 0)  # others changed something, mostly elsewhere
+
+    def _commit(self, session: Session, requests: list[Request], known: int) -> None:
+        expected = be32(nf.NFNL_BATCH_GENID, known) if known else b""
+        begin = BEGIN._replace(body=BEGIN.body + expected)
         channel = session.channel(uapi.NETLINK_NETFILTER)
-        for answer in channel.transaction(BEGIN, requests, END):
+        for answer in channel.transaction(begin, requests, END):
             if answer.errno:
-                raise KernelError(answer.errno, f"cannot change {table}", answer.reason)
+                raise KernelError(answer.errno, f"cannot change {self.table}", answer.reason)
+
+    def delete(self, namespace: NetNS) -> None:
+        """Remove the table with all that is in it, if it is there and ours.
+
+        Raises:
+            KernelError: the kernel refuses.
+        """
+        self._generation = None
+        gone = request(nf.NFT_MSG_DELTABLE, self.table.family, _name(self.table))
+        with Session(namespace) as session:
+            attrs = ask(session, nf.NFT_MSG_GETTABLE, self.table.family, _name(self.table))
+            mark = read_comment((attrs or {}).get(nf.NFTA_TABLE_USERDATA, b""))
+            if mark == self.mark:
+                self._commit(session, [gone], 0)
 
 
-def delete(namespace: NetNS, table: NftTable) -> None:
-    """Remove the table with all that is in it; none is as well.
-
-    Raises:
-        KernelError: the kernel refuses.
-    """
-    gone = request(nf.NFT_MSG_DELTABLE, table.family, text(nf.NFTA_TABLE_NAME, table.name))
-    with Session(namespace) as session:
-        channel = session.channel(uapi.NETLINK_NETFILTER)
-        for answer in channel.transaction(BEGIN, [gone], END):
-            if answer.errno not in (0, errno.ENOENT):
-                raise KernelError(answer.errno, f"cannot remove {table}", answer.reason)
+def generation(session: Session) -> int:
+    """The number that every change of nftables counts up in this namespace."""
+    attrs = ask(session, nf.NFT_MSG_GETGEN, "")
+    return int.from_bytes((attrs or {}).get(nf.NFTA_GEN_ID, b""), "big")
 
 
-def _table(table: NftTable, mark: str) -> Request:
-    name = text(nf.NFTA_TABLE_NAME, table.name)
+def marked_tables(session: Session) -> Iterator[tuple[NftTable, str]]:
+    """All tables with their comments."""
+    for family, attrs in dump(session, nf.NFT_MSG_GETTABLE, ""):
+        if family:
+            name = string(attrs[nf.NFTA_TABLE_NAME])
+            if name.startswith(TABLES):
+                mark = read_comment(attrs.get(nf.NFTA_TABLE_USERDATA, b""))
+                yield NftTable(name, family), mark  # type: ignore[arg-type]  # of FAMILIES
+
+
+def _name(table: NftTable) -> bytes:
+    return text(nf.NFTA_TABLE_NAME, table.name)
+
+
+def _new_table(table: NftTable, mark: str) -> Request:
     userdata = comment(nf.NFTA_TABLE_USERDATA, mark)
-    return request(nf.NFT_MSG_NEWTABLE, table.family, name, userdata, flags=uapi.NLM_F_CREATE)
+    flags = uapi.NLM_F_CREATE
+    return request(nf.NFT_MSG_NEWTABLE, table.family, _name(table), userdata, flags=flags)
 
 
-def _requests(batch: Batch, known: Ruleset) -> Iterator[Request]:
+def _requests(batch: Batch, sets: Mapping[str, NftSet]) -> Iterator[Request]:
     """In an order in which nothing is named before it is there, or removed while it is used."""
-    for chain in batch.chains.values():
-        if chain.name in known.chains:
-            yield flush_chain(chain)
-        else:
-            yield new_chain(chain)
-    for chain in batch.no_chains.values():
-        yield flush_chain(chain)
-    sets = {**known.sets, **batch.sets}
+    yield from map(new_chain, batch.new_chains.values())
+    yield from map(flush_chain, (*batch.chains.values(), *batch.no_chains.values()))
     for name, some in batch.less.items():
-        yield from delete_elements(sets[name], some)
-    replaced = [one for name, one in batch.no_sets.items() if name in batch.sets]
-    yield from map(delete_set, replaced)
-    for one in batch.sets.values():
-        yield new_set(one)
+        if name not in batch.no_sets:
+            yield from delete_elements(sets[name], some)
+    replaced = batch.no_sets.keys() & batch.sets.keys()
+    yield from (delete_set(batch.no_sets[name]) for name in replaced)
+    yield from map(new_set, batch.sets.values())
     for name, some in batch.more.items():
         yield from add_elements(sets[name], some)
-    for chain in batch.chains.values():
+    for chain in (*batch.new_chains.values(), *batch.chains.values()):
         yield from new_rules(chain)
-    yield from map(
-        delete_set, (one for name, one in batch.no_sets.items() if name not in batch.sets)
-    )
+    yield from (delete_set(one) for name, one in batch.no_sets.items() if name not in replaced)
     yield from map(delete_chain, batch.no_chains.values())

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Collection, Hashable, Sequence
 from contextlib import ExitStack
 from functools import partial
 from struct import Struct
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 P = ParamSpec("P")
 T = TypeVar("T")
+O = TypeVar("O", bound=Object)  # noqa: E741
 
 Verb = Literal["add", "remove", "read"]
 
@@ -56,6 +57,7 @@ class Session:
         host, pod: the namespaces that objects may name besides this one.
         hook: see :data:`~cnidaria.kernel.netlink.Hook`.
         many: much is going to be read: better all at once than one by one.
+        declared: see :class:`~cnidaria.kernel.handle.Kernel`.
 
     Attributes:
         errors: a list where errors are to be gathered; ``None``: they are raised.
@@ -70,8 +72,10 @@ class Session:
         host: NetNS | None = None,
         pod: NetNS | None = None,
         many: bool = False,
+        declared: Callable[[int], Collection[Object]] | None = None,
     ) -> None:
         self.namespace = namespace
+        self._declared = declared
         self.hook = hook
         self.many = many
         self.cache: dict[Any, Any] = {}
@@ -123,6 +127,16 @@ class Session:
             session = Session(namespace, self.hook)
             self._sessions[where] = self._stack.enter_context(session)
         return session
+
+    def declared(self, kind: type[O]) -> list[O]:
+        """All objects of a kind that attachments declare in this namespace.
+
+        Raises:
+            LookupError: nobody here can tell.
+        """
+        if self._declared is None:
+            raise LookupError("what attachments declare is not known here")
+        return [obj for obj in self._declared(self.namespace.cookie) if isinstance(obj, kind)]
 
     # -- changing --------------------------------------------------------------------------
 

@@ -19,10 +19,11 @@ from cnidaria.api import NotReady
 from cnidaria.cluster import ClusterConfig, StoreError
 from cnidaria.cni.config import NetConf
 from cnidaria.cni.errors import CniError
-from cnidaria.kernel.handle import Kernel, KernelError
+from cnidaria.kernel.handle import KernelError
 from cnidaria.kernel.netns import NetNS
 from cnidaria.node import confdir, report
 from cnidaria.node.networks import NetworkId, Opened
+from cnidaria.node.services import Services
 from cnidaria.node.settings import Settings
 from cnidaria.node.state import State, boottime
 from cnidaria.plan.reconcile import Reconciler
@@ -49,9 +50,10 @@ class Keeper:
         self._settings = settings
         self._state = state
         self._host = host
-        self._reconciler = Reconciler(Kernel, host, state.store.frozen)
+        self._reconciler = Reconciler(state.kernel_for, host, state.store.frozen)
         self.repairer = Repairer(state.engine, self._reconciler, host, boottime)
         self._wake = asyncio.Event()
+        self._services = Services(host, self.wake)
         self._configured: dict[NetworkId, NetConf] = {}
         self._followed: dict[tuple[str, str], asyncio.Task[None]] = {}
         self._compare_at = 0.0
@@ -79,6 +81,7 @@ class Keeper:
                 except Exception:  # pods come and go whatever is wrong here
                     log.exception("the node's state could not be looked after")
         finally:
+            self._services.stop()
             for task in self._followed.values():
                 task.cancel()
 
@@ -90,13 +93,14 @@ class Keeper:
             if before.get(what) != why:
                 log.warning("%s: %s", what, why)
         self._follow(opened)
+        self._services.follow(opened)
         self._report(opened)
 
     def _report(self, opened: Iterable[Opened]) -> None:
         """Tell ``cnidaria status`` what there is."""
         told = {
             "networks": dict(map(describe, opened)),
-            "problems": self.problems,
+            "problems": {**self.problems, **self._services.problems},
             "repairs": dict(self.repairer.counts),
         }
         if told != self._told:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import threading
 from collections import Counter
@@ -115,7 +116,9 @@ class Networks:
                 wrong = {id(one.object) for one in kernel.differences(opened.objects)}
                 kernel.apply([obj for obj in opened.objects if id(obj) in wrong])
             except KernelError as error:
-                raise CniError(Code.KERNEL_REFUSED, str(error)) from error
+                soon = error.errno == errno.EAGAIN
+                code = Code.TRY_AGAIN_LATER if soon else Code.KERNEL_REFUSED
+                raise CniError(code, str(error)) from error
             self._up[place] = opened.objects
 
     @contextmanager

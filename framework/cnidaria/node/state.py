@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 
 from cnidaria.ipam import Pools
 from cnidaria.ipam.plugin import IpamPlugin
@@ -40,6 +41,7 @@ class State:
     """What every process that answers CNI calls works on."""
 
     store: Store
+    kernel_for: Callable[[NetNS], Kernel]
     engine: Engine
     pools: Pools
     addresses: Addresses
@@ -103,16 +105,17 @@ def _opened(settings: Settings, registry: Registry, lock: StateLock) -> Iterator
     pools = Pools.of(store, boottime)
     membership = Membership(registry.stores)
     addresses = Addresses(store, pools, membership)
+    kernel_for = partial(Kernel, declared=store.declared)
     engine = Engine(
         store,
-        Kernel,
+        kernel_for,
         boottime,
         releasing=addresses.releasing,
         released=addresses.released,
     )
-    networks = Networks(registry.modes, addresses, membership, Kernel)
+    networks = Networks(registry.modes, addresses, membership, kernel_for)
     try:
-        yield State(store, engine, pools, addresses, membership, networks, lock)
+        yield State(store, kernel_for, engine, pools, addresses, membership, networks, lock)
     finally:
         membership.close()
         store.close()

@@ -52,6 +52,11 @@ class Reconciler:
         """What the last :meth:`sync` was told."""
         return self._desired
 
+    def differences(self, objects: Iterable[Object]) -> list[Difference]:
+        """What of ``objects`` is not as declared. Raises :class:`KernelError`."""
+        with self._kernel_for(self._namespace) as kernel:
+            return kernel.differences(objects)
+
     def sync(self, desired: Iterable[Object], scope: Scope = everything) -> Changes:
         """Make it so: add what lacks, replace what differs, remove what is ours and not desired.
 

@@ -18,7 +18,6 @@ from typing import Final
 
 from cnidaria.kernel.errors import KernelError
 from cnidaria.kernel.events import Events
-from cnidaria.kernel.handle import Kernel
 from cnidaria.kernel.netns import NetNS
 from cnidaria.plan.attachment import Attachment
 from cnidaria.plan.engine import Engine
@@ -179,10 +178,9 @@ class Repairer:
 
     def _wrong(self, objects: Sequence[Object]) -> list[Object]:
         """Those that are not as declared; each once, in order."""
-        kernel = Kernel(self._host)
         size = BATCH if len(objects) < MANY else len(objects)
         found: dict[Object, None] = {}
         for start in range(0, len(objects), size):
-            for difference in kernel.differences(objects[start : start + size]):
+            for difference in self._reconciler.differences(objects[start : start + size]):
                 found[difference.object] = None
         return list(found)

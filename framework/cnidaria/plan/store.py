@@ -21,6 +21,7 @@ from cnidaria.plan.attachment import Attachment, Key, State
 from cnidaria.plan.claims import Claims
 from cnidaria.plan.journal import Journal, StateError
 from cnidaria.plan.lease import Cooling, Lease
+from cnidaria.plan.objects import Object
 from cnidaria.plan.statelock import StateLock
 
 __all__ = ["Attachment", "Cooling", "Key", "Lease", "State", "StateError", "StateLock", "Store"]
@@ -197,6 +198,11 @@ class Store:
                 if entry.until <= now:
                     del self._cooling[key]
             return sorted(self._cooling.values(), key=lambda entry: entry.released_at)
+
+    def declared(self, cookie: int) -> list[Object]:
+        """The objects that attachments declare in the namespace with this cookie."""
+        with self._lock:
+            return list(self._claims.objects(cookie))
 
     @contextmanager
     def frozen(self) -> Iterator[Claims]:

@@ -18,7 +18,15 @@ from cnidaria.kernel.objects.addressing import (
     Rule,
     Sysctl,
 )
-from cnidaria.kernel.objects.base import End, Object, Where, from_wire, register, to_wire
+from cnidaria.kernel.objects.base import (
+    End,
+    Object,
+    Where,
+    from_wire,
+    kinds_with_drivers,
+    register,
+    to_wire,
+)
 from cnidaria.kernel.objects.links import (
     MARK,
     AnyLink,
@@ -70,6 +78,7 @@ __all__ = [
     "Vxlan",
     "Where",
     "from_wire",
+    "kinds_with_drivers",
     "register",
     "to_wire",
 ]

@@ -100,6 +100,11 @@ def register(kind: _Kind) -> _Kind:
     return kind
 
 
+def kinds_with_drivers() -> list[type[Object]]:
+    """The registered kinds that are not built in: those that bring a driver."""
+    return [kind for kind in _KINDS.values() if kind.DRIVER is not None]
+
+
 def to_wire(obj: Object) -> dict[str, Any]:
     """As plain data (dict, list, str, int, bytes) for the journal; ``kind`` says what it is."""
     wire: dict[str, Any] = msgspec.to_builtins(obj, builtin_types=(bytes,))

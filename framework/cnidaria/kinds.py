@@ -1,0 +1,30 @@
+"""For authors of kinds of kernel objects of their own (hook ``cnidaria_objects``).
+
+A kind is a subclass of :class:`~cnidaria.Object` whose ``DRIVER`` makes it so, removes it, and says
+what is not as declared.  Whatever follows from a plan follows then for the kind, too.
+"""
+
+from cnidaria.kernel.driver import Driver, Found
+from cnidaria.kernel.drivers import driver_of
+from cnidaria.kernel.errors import Difference, KernelError
+from cnidaria.kernel.linkinfo import LinkInfo, find_link
+from cnidaria.kernel.netns import NetNS
+from cnidaria.kernel.ruleset import Batch, Ruleset, WholeTable, difference, marked_tables
+from cnidaria.kernel.session import Session
+
+__all__ = [
+    "Batch",
+    "Difference",
+    "Driver",
+    "Found",
+    "KernelError",
+    "LinkInfo",
+    "NetNS",
+    "Ruleset",
+    "Session",
+    "WholeTable",
+    "difference",
+    "driver_of",
+    "find_link",
+    "marked_tables",
+]

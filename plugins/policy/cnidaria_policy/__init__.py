@@ -1,0 +1,99 @@
+"""Policy mode: Kubernetes network policies, enforced by nftables for pods of any network."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from ipaddress import ip_interface
+from typing import Any
+
+import msgspec
+
+from cnidaria import CniError, Code, Mode, Network, Node, Object, Plan, Request, hookimpl
+from cnidaria_policy.config import PolicyConfig
+from cnidaria_policy.objects import PolicyPod, PolicyTable
+
+
+class Policy(Mode[PolicyConfig]):
+    """Network policies, chained after whatever connects the pods."""
+
+    type = "cnidaria-policy"
+    Config = PolicyConfig
+
+    def attach(self, request: Request, net: Network[PolicyConfig]) -> Plan:
+        """The pod's policies are in force; its result is that of the plugins before."""
+        before = request.prev_result
+        if before is None:
+            raise CniError(
+                Code.INVALID_CONFIG,
+                "cnidaria-policy: there is no prevResult",
+                "it connects no pods itself: put it into the chain after a plugin that does",
+            )
+        namespace, name = pod_name(request)
+        pod = PolicyPod(
+            network=net.name,
+            id=f"{request.container_id}/{request.ifname}",
+            namespace=namespace,
+            name=name,
+            addresses=addresses(request),
+            ifname=request.ifname,
+            host_ifname=next((one.name for one in before.interfaces[::-1] if not one.sandbox), ""),
+            labels=dict(request.conf.args_cni.labels),
+            config=msgspec.to_builtins(net.config),
+        )
+        return Plan([pod], result=before)
+
+    def node(self, net: Network[PolicyConfig]) -> Iterable[Object]:
+        """The network's table."""
+        return [PolicyTable(network=net.name, config=msgspec.to_builtins(net.config))]
+
+    async def serve(self, net: Network[PolicyConfig], node: Node) -> None:
+        """Follow the sources."""
+        from cnidaria_policy.service import serve
+
+        await serve(net, node)
+
+
+def pod_name(request: Request) -> tuple[str, str]:
+    """Namespace and name of the pod; of a container without Kubernetes ``default`` and its id."""
+    namespace = request.args.get("K8S_POD_NAMESPACE", "")
+    name = request.args.get("K8S_POD_NAME", "")
+    return (namespace, name) if namespace and name else ("default", request.container_id)
+
+
+def addresses(request: Request) -> tuple[str, ...]:
+    """The addresses of the pod's interface, as the plugins before say.
+
+    Raises:
+        CniError: code 7, there are none.
+    """
+    before = request.prev_result
+    assert before is not None
+    mine = {
+        place
+        for place, one in enumerate(before.interfaces)
+        if one.name == request.ifname and one.sandbox
+    }
+    found = [
+        str(ip_interface(one.address).ip)
+        for one in before.ips
+        if not mine or one.interface is None or one.interface in mine
+    ]
+    if not found:
+        raise CniError(
+            Code.INVALID_CONFIG,
+            f"cnidaria-policy: prevResult has no address of {request.ifname}",
+            "policies are about addresses: the plugin before must give the pod one",
+        )
+    return tuple(found)
+
+
+@hookimpl
+def cnidaria_modes() -> Sequence[type[Mode[Any]]]:
+    """The one mode of this package."""
+    return [Policy]
+
+
+@hookimpl
+def cnidaria_objects() -> Sequence[type[Object]]:
+    """What its plans are made of."""
+    return [PolicyTable, PolicyPod]

@@ -1,0 +1,197 @@
+"""How policies get into the kernel, out of it, and are compared with it."""
+
+from __future__ import annotations
+
+import errno
+import logging
+import threading
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+from cnidaria_core import InvalidObject
+
+from cnidaria import CniError, Code, NftTable, Object, Sysctl
+from cnidaria.kinds import (
+    Difference,
+    Driver,
+    Found,
+    KernelError,
+    NetNS,
+    Session,
+    WholeTable,
+    driver_of,
+    find_link,
+    marked_tables,
+)
+from cnidaria_policy import names
+from cnidaria_policy.config import PolicyConfig
+from cnidaria_policy.enforcer import Enforcer, mark
+from cnidaria_policy.remains import remove_remains
+
+if TYPE_CHECKING:
+    from cnidaria_policy.objects import PolicyPod, PolicyTable
+
+log = logging.getLogger(__name__)
+
+UNSEEN: Final = frozenset({"macvlan", "macvtap", "ipvlan", "ipvtap"})
+"""Kinds of interfaces whose packets do not pass the node."""
+
+
+BRIDGES: Final = "without br_netfilter the node does not see what pods on one bridge say: load it"
+
+
+class Enforcers:
+    """The enforcers of this process, by namespace and network."""
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[int, str], Enforcer] = {}
+        self._lock = threading.Lock()
+
+    def find(self, namespace: NetNS, network: str) -> Enforcer | None:
+        """One that was opened."""
+        return self._known.get((namespace.cookie, network))
+
+    def open(self, session: Session, network: str, config: Any) -> Enforcer:
+        """The one of this configuration, with the pods that are declared.
+
+        Raises:
+            KernelError: see :meth:`Enforcer.open`.
+        """
+        from cnidaria_policy.objects import PolicyPod
+
+        place = session.namespace.cookie, network
+        wanted = msgspec.convert(config, PolicyConfig)
+        with self._lock:
+            known = self._known.get(place)
+            if known is not None and known.config == wanted:
+                return known
+            pods = [one for one in session.declared(PolicyPod) if one.network == network]
+            made = Enforcer(network, wanted)
+            made.open(session.namespace, pods)
+            self._known[place] = made
+            return made
+
+    def close(self, namespace: NetNS, network: str) -> None:
+        """Forget it."""
+        with self._lock:
+            self._known.pop((namespace.cookie, network), None)
+
+
+ENFORCERS: Final = Enforcers()
+
+
+class TableDriver(Driver["PolicyTable"]):
+    """The whole table of a network."""
+
+    def apply(self, session: Session, obj: PolicyTable) -> None:
+        """Make it so, or put it back."""
+        session.flush()
+        try:
+            ENFORCERS.open(session, obj.network, obj.config).repair(session.namespace)
+        except KernelError as error:
+            raise _about(error, obj) from error
+
+    def withdraw(self, session: Session, obj: PolicyTable) -> None:
+        """Nothing is restricted any more."""
+        found = ENFORCERS.find(session.namespace, obj.network)
+        table = found.table if found else _table(obj.network)
+        table.delete(session.namespace)
+        ENFORCERS.close(session.namespace, obj.network)
+
+    def find(self, session: Session, obj: PolicyTable) -> Found | None:
+        """It is there if nothing is wrong with it."""
+        return None if any(self.differences(session, obj)) else Found(obj, True)
+
+    def owned(self, session: Session) -> Iterator[Object]:
+        """Tables with our mark."""
+        from cnidaria_policy.objects import PolicyTable
+
+        for table, comment in marked_tables(session):
+            network = table.name.removeprefix(f"{names.TABLE}-")
+            if comment == mark(network):
+                yield PolicyTable(network=network)
+
+    def differences(self, session: Session, obj: PolicyTable) -> Iterator[Difference]:
+        """What differs, in a few words."""
+        enforcer = ENFORCERS.open(session, obj.network, obj.config)
+        batch = enforcer.wrong(session.namespace)
+        if len(batch):
+            yield Difference(obj, "content", "as compiled", f"{len(batch)} elements differ")
+
+
+class PodDriver(Driver["PolicyPod"]):
+    """One pod's policies: that they are in force before the pod runs."""
+
+    def apply(self, session: Session, obj: PolicyPod) -> None:
+        """Put the pod's policies in force, and read them back."""
+        session.flush()
+        _refuse_unseen(session, obj)
+        for setting in _bridge_settings(session, obj):
+            try:
+                driver_of(setting).apply(session, setting)
+            except KernelError as error:
+                raise CniError(Code.KERNEL_REFUSED, str(error), BRIDGES) from error
+        try:
+            enforcer = ENFORCERS.open(session, obj.network, obj.config)
+            enforcer.attach(session.namespace, obj)
+        except InvalidObject as error:
+            raise CniError(Code.INVALID_CONFIG, f"the pod's labels: {error}") from error
+        except KernelError as error:
+            if error.errno == errno.EAGAIN:
+                raise CniError(Code.TRY_AGAIN_LATER, str(error)) from error
+            raise _about(error, obj) from error
+
+    def withdraw(self, session: Session, obj: PolicyPod) -> None:
+        """Forget the pod. That must always be possible, whatever the sources say now."""
+        enforcer = ENFORCERS.find(session.namespace, obj.network)
+        if enforcer is not None:
+            enforcer.detach(session.namespace, obj)
+        else:
+            remove_remains(session.namespace, _table(obj.network), obj.addresses)
+
+    def find(self, session: Session, obj: PolicyPod) -> Found | None:
+        """It is there if nothing is wrong with it."""
+        return None if any(self.differences(session, obj)) else Found(obj, True)
+
+    def owned(self, session: Session) -> Iterable[Object]:  # noqa: ARG002
+        """What is in the table belongs to the table."""
+        return ()
+
+    def differences(self, session: Session, obj: PolicyPod) -> Iterator[Difference]:
+        """What of the pod's way through the table is not there."""
+        enforcer = ENFORCERS.open(session, obj.network, obj.config)
+        for wrong in enforcer.unlike(session.namespace, obj):
+            yield Difference(obj, "policies", "in force", f"without {wrong}")
+        for setting in _bridge_settings(session, obj):
+            yield from driver_of(setting).differences(session, setting)
+
+
+def _refuse_unseen(session: Session, obj: PolicyPod) -> None:
+    """The node must see a pod's packets to judge them."""
+    pod = session.other("pod")
+    link = find_link(pod, obj.ifname) if pod else None
+    if link is not None and link.kind in UNSEEN:
+        raise CniError(
+            Code.INVALID_CONFIG,
+            f"interface {obj.ifname} of pod {obj.namespace}/{obj.name} is a {link.kind}: "
+            "its packets do not pass the node, so policies cannot be enforced",
+            "chain cnidaria-policy after a plugin that makes a veth, as cnidaria-flat or bridge",
+        )
+
+
+def _bridge_settings(session: Session, obj: PolicyPod) -> Iterable[Sysctl]:
+    """What has traffic between two pods on one bridge judged."""
+    link = find_link(session, obj.host_ifname) if obj.host_ifname else None
+    if link is None or link.slave_kind != "bridge":
+        return ()
+    names_ = ("net.bridge.bridge-nf-call-iptables", "net.bridge.bridge-nf-call-ip6tables")
+    return [Sysctl(name, "1") for name in names_]
+
+
+def _table(network: str) -> WholeTable:
+    return WholeTable(NftTable(names.table(network)), mark(network))
+
+
+def _about(error: KernelError, obj: Object) -> KernelError:
+    return KernelError(error.errno, error.what, error.reason, object=obj)

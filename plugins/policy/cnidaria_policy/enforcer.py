@@ -1,0 +1,184 @@
+"""One network's policies on this node: what the engine says, and a kernel that does it."""
+
+from __future__ import annotations
+
+import errno
+import logging
+import threading
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Final
+
+from cnidaria_core import HistoryLost
+
+from cnidaria import NftTable
+from cnidaria.kinds import Batch, KernelError, NetNS, Ruleset, WholeTable, difference
+from cnidaria_policy import names
+from cnidaria_policy.config import PolicyConfig
+from cnidaria_policy.folder import Folders, objects
+from cnidaria_policy.program import Program
+from cnidaria_policy.world import World
+
+if TYPE_CHECKING:
+    from cnidaria_policy.objects import PolicyPod
+
+log = logging.getLogger(__name__)
+
+NOT_YET: Final = errno.EAGAIN
+
+
+def mark(network: str) -> str:
+    """The comment of a network's table."""
+    return f"made by cnidaria-policy for {network}"
+
+
+class Enforcer:
+    """Keeps one table of one namespace as the policies are. Thread-safe.
+
+    Nothing is in force before :meth:`open`. What several threads want meanwhile goes to the kernel
+    in one transaction.
+
+    Attributes:
+        problems: of the sources; what they said before stays in force.
+    """
+
+    def __init__(self, network: str, config: PolicyConfig) -> None:
+        self.network = network
+        self.config = config
+        self.problems: list[str] = []
+        self.table = WholeTable(NftTable(names.table(network)), mark(network))
+        self.world = World(config.node_name)
+        self.program = Program(self.table.table.name, self.world.name_of)
+        self._folders = Folders(config.policies)
+        self._lock = threading.RLock()
+        self._version = 0
+        self._is_sure = False
+
+    def open(self, namespace: NetNS, pods: Iterable[PolicyPod]) -> None:
+        """Read the sources and make the kernel so.
+
+        Raises:
+            KernelError: EAGAIN: it is not known what the policies are; others: the kernel refuses.
+        """
+        with self._lock:
+            found = self._folders.look()
+            self.problems = self._folders.problems
+            if not self._folders.is_whole:
+                why = "; ".join(self.problems)
+                raise KernelError(NOT_YET, f"the policies of network {self.network}", why)
+            self.world.replace(objects(found))
+            self.world.attach(pods)
+            tables = self.world.engine.tables(self.world.node)
+            self.program.update(tables)
+            self._version = tables.version
+            self._make_sure(namespace)
+
+    def refresh(self, namespace: NetNS) -> bool:
+        """Read the sources again; whether anything came of it.
+
+        Raises:
+            KernelError: the kernel refuses.
+        """
+        with self._lock:
+            found = self._folders.look()
+            self.problems = self._folders.problems
+            self.world.replace(objects(found))
+            return self.sync(namespace)
+
+    def attach(self, namespace: NetNS, pod: PolicyPod) -> None:
+        """The pod's policies are in force when this returns, and were read back.
+
+        Raises:
+            KernelError: the kernel refuses, or does not have what it took.
+        """
+        with self._lock:
+            self.world.attach([pod])
+        self.sync(namespace)
+        for wrong in self.unlike(namespace, pod):
+            raise KernelError(errno.EIO, f"the policies of {pod}", f"the kernel lacks {wrong}")
+
+    def detach(self, namespace: NetNS, pod: PolicyPod) -> None:
+        """The pod is gone.
+
+        Raises:
+            KernelError: the kernel refuses.
+        """
+        with self._lock:
+            self.world.detach(pod)
+            self.sync(namespace)
+
+    # -- the kernel ------------------------------------------------------------------------
+
+    def sync(self, namespace: NetNS) -> bool:
+        """Have the kernel follow the engine; whether there was anything to do.
+
+        Raises:
+            KernelError: the kernel refuses; what was in force stays so.
+        """
+        with self._lock:
+            batch = self._follow()
+            if not self._is_sure:
+                self._make_sure(namespace)
+                return True
+            if not len(batch):
+                return False
+            try:
+                self.table.change(namespace, batch, self.program.rules.sets)
+            except KernelError as error:
+                log.warning("%s; looking what is there", error)
+                self._is_sure = False
+                self._make_sure(namespace)
+            return True
+
+    def _follow(self) -> Batch:
+        """What is different in the engine since the last time."""
+        engine, node = self.world.engine, self.world.node
+        try:
+            changes = engine.changes_since(self._version, node)
+        except HistoryLost:
+            tables = engine.tables(node)
+            self.program = Program(self.table.table.name, self.world.name_of)
+            self.program.update(tables)
+            self._version = tables.version
+            self._is_sure = False
+            return Batch()
+        self._version = changes.version
+        return self.program.update(changes)
+
+    def _make_sure(self, namespace: NetNS) -> None:
+        """Compare with what is there, and make it so."""
+        have = self.table.read(namespace) or Ruleset()
+        batch = difference(have, self.program.rules)
+        if len(batch):
+            self.table.change(namespace, batch, self.program.rules.sets)
+        self._is_sure = True
+
+    def repair(self, namespace: NetNS) -> None:
+        """Put back what others changed.
+
+        Raises:
+            KernelError: the kernel refuses.
+        """
+        with self._lock:
+            self._is_sure = False
+            self.sync(namespace)
+
+    def wrong(self, namespace: NetNS) -> Batch:
+        """What would have to be done to make the kernel so: nothing, if all is well.
+
+        Raises:
+            KernelError: the kernel does not answer.
+        """
+        with self._lock:
+            if self._is_sure and self.table.is_untouched(namespace):
+                return Batch()
+            have = self.table.read(namespace)
+            return difference(have or Ruleset(), self.program.rules)
+
+    def unlike(self, namespace: NetNS, pod: PolicyPod) -> list[str]:
+        """What the kernel does not have, or has otherwise, of what concerns the pod.
+
+        Raises:
+            KernelError: the kernel does not answer.
+        """
+        with self._lock:
+            return self.table.unlike(namespace, self.program.of(pod.addresses))

@@ -1,0 +1,94 @@
+"""Directories of manifests: what is in force when some of it is wrong."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+from pathlib import Path
+
+from cnidaria_policy.manifests import SUFFIXES, Json, Key, Manifest, Refused, read
+
+log = logging.getLogger(__name__)
+
+Stamp = tuple[int, int, int]
+
+
+class Folders:
+    """The objects in all files of some directories.
+
+    A file that is refused, or cannot be read, keeps what it last said; so does a directory.
+
+    Attributes:
+        problems: what is wrong, one text for each file or directory.
+        is_whole: whether all files were good at least once: before that it is not known what the
+            policies are.
+    """
+
+    def __init__(self, directories: Iterable[str]) -> None:
+        self.problems: list[str] = []
+        self.is_whole = False
+        self._directories = [Path(one) for one in directories]
+        self._stamps: dict[Path, Stamp] = {}
+        self._good: dict[Path, list[Manifest]] = {}
+        self._wrong: dict[Path, str] = {}
+
+    @property
+    def directories(self) -> list[Path]:
+        """Where the files are."""
+        return list(self._directories)
+
+    def look(self) -> dict[Key, Manifest]:
+        """Read what has changed; everything that is in force now."""
+        problems: list[str] = []
+        files: list[Path] = []
+        for directory in self._directories:
+            try:
+                files += sorted(one for one in directory.iterdir() if one.suffix in SUFFIXES)
+            except OSError as error:
+                problems.append(f"{directory}: {error.strerror}")
+                files += [one for one in self._good if one.parent == directory]
+        for file in {*self._good, *self._wrong} - {*files}:
+            self._good.pop(file, None)
+            self._wrong.pop(file, None)
+            self._stamps.pop(file, None)
+        for file in files:
+            self._look_at(file)
+        found, twice = self._together(files)
+        self.problems = [*problems, *self._wrong.values(), *twice]
+        self.is_whole |= not problems and all(file in self._good for file in files)
+        return found
+
+    def _look_at(self, file: Path) -> None:
+        try:
+            stat = file.stat()
+            stamp = stat.st_mtime_ns, stat.st_size, stat.st_ino
+            if self._stamps.get(file) == stamp:
+                return
+            self._stamps[file] = stamp
+            self._good[file] = read(file)
+            self._wrong.pop(file, None)
+        except Refused as error:
+            self._wrong[file] = str(error)
+        except OSError as error:
+            self._wrong[file] = f"{file}: {error.strerror}"
+
+    def _together(self, files: Iterable[Path]) -> tuple[dict[Key, Manifest], list[str]]:
+        """Of two objects of one name the first in order counts."""
+        found: dict[Key, Manifest] = {}
+        twice: list[str] = []
+        for file in files:
+            for one in self._good.get(file, ()):
+                first = found.setdefault(one.key, one)
+                if first is not one:
+                    kind, namespace, name = one.key
+                    place = f"{namespace}/{name}" if namespace else name
+                    twice.append(
+                        f"{file}:{one.line}: {kind} {place} is there already: "
+                        f"{first.file}:{first.line}"
+                    )
+        return found, twice
+
+
+def objects(found: dict[Key, Manifest]) -> dict[Key, Json]:
+    """Without the places that they are from."""
+    return {key: one.obj for key, one in found.items()}

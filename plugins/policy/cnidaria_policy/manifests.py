@@ -1,0 +1,169 @@
+"""Kubernetes objects in files: YAML or JSON, with the line of whatever is wrong.
+
+YAML is read as Kubernetes' own tools read it, but strictly: no key twice, no kinds that mean
+nothing here.  A file with an error is refused as a whole.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import yaml
+from cnidaria_core import InvalidObject, PolicyEngine
+
+SUFFIXES: Final = (".yaml", ".yml", ".json")
+LARGEST: Final = 64 << 20
+"""Bytes of a file that are read."""
+_STEP: Final = re.compile(r"([^.\[\]]+)|\[(\d+)\]")
+
+Json = Mapping[str, Any]
+Key = tuple[str, str, str]
+"""Kind, namespace (``""`` of what has none), name."""
+
+
+class Refused(Exception):
+    """A file that cannot be used; the text names file, line, field and what is allowed."""
+
+    def __init__(self, file: Path, line: int, why: str) -> None:
+        super().__init__(f"{file}:{line}: {why}")
+        self.file = file
+        self.line = line
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """One object of a file, and the line at which it begins."""
+
+    obj: Json
+    file: Path
+    line: int
+
+    @property
+    def key(self) -> Key:
+        """What the object is known by."""
+        return key_of(self.obj)
+
+
+def key_of(obj: Json) -> Key:
+    """Kind, namespace and name of an object that was accepted."""
+    meta = obj["metadata"]
+    namespaced = obj["kind"] in ("Pod", "NetworkPolicy")
+    return obj["kind"], (meta.get("namespace") or "default") if namespaced else "", meta["name"]
+
+
+class _Loader(yaml.CSafeLoader):
+    """JSON's types: a date is a text."""
+
+    yaml_implicit_resolvers = {
+        first: [(tag, regexp) for tag, regexp in some if tag != "tag:yaml.org,2002:timestamp"]
+        for first, some in yaml.CSafeLoader.yaml_implicit_resolvers.items()
+    }
+
+
+def read(file: Path) -> list[Manifest]:
+    """All objects of a file, each valid by itself.
+
+    Raises:
+        Refused: the first thing that is wrong.
+        OSError: the file cannot be read.
+    """
+    if file.stat().st_size > LARGEST:
+        raise Refused(file, 1, f"is larger than {LARGEST >> 20} MiB")
+    return list(_read(file, file.read_bytes()))
+
+
+def _read(file: Path, data: bytes) -> Iterator[Manifest]:
+    valid = PolicyEngine(history=1)
+    for node, document in _documents(file, data):
+        if document is None:
+            continue
+        for obj, place in _flat(document, node):
+            line = place.start_mark.line + 1
+            try:
+                valid.apply(obj)
+            except InvalidObject as error:
+                raise Refused(file, line_of(place, error.path), str(error)) from error
+            except (TypeError, ValueError) as error:
+                raise Refused(file, line, str(error)) from error
+            yield Manifest(obj, file, line)
+
+
+def _documents(file: Path, data: bytes) -> Iterator[tuple[yaml.Node, Any]]:
+    try:
+        loader = _Loader(data)
+        try:
+            while loader.check_node():
+                node = loader.get_node()
+                assert node is not None  # there is one, says check_node
+                _refuse_twice(file, node)
+                yield node, loader.construct_document(node)
+        finally:
+            loader.dispose()
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        raise Refused(file, mark.line + 1 if mark else 1, str(error.problem)) from error
+    except (yaml.YAMLError, UnicodeDecodeError, ValueError) as error:
+        raise Refused(file, 1, f"is not YAML: {error}") from error
+    except RecursionError as error:
+        raise Refused(file, 1, "is nested too deeply") from error
+
+
+def _refuse_twice(file: Path, node: yaml.Node) -> None:
+    """A key that is there twice: YAML forbids it, its readers take the last."""
+    stack, seen_nodes = [node], {id(node)}
+    while stack:
+        one = stack.pop()
+        inner: list[yaml.Node] = []
+        if isinstance(one, yaml.MappingNode):
+            seen: set[str] = set()
+            for key, value in one.value:
+                if isinstance(key, yaml.ScalarNode):
+                    if key.value in seen:
+                        line = key.start_mark.line + 1
+                        raise Refused(file, line, f"the key {key.value!r} is there twice")
+                    seen.add(key.value)
+                inner.append(value)
+        elif isinstance(one, yaml.SequenceNode):
+            inner += one.value
+        for value in inner:
+            if id(value) not in seen_nodes:  # an alias is the same node again
+                seen_nodes.add(id(value))
+                stack.append(value)
+
+
+def _flat(document: Any, node: yaml.Node) -> Iterator[tuple[Any, yaml.Node]]:
+    """An object, or the items of a list, as ``kubectl get -o yaml`` writes them."""
+    kind = document.get("kind") if isinstance(document, dict) else None
+    if not isinstance(kind, str) or not kind.endswith("List"):
+        yield document, node
+        return
+    items = document.get("items") or []
+    places = _child(node, "items")
+    implied = {} if kind == "List" else {"kind": kind.removesuffix("List")}
+    for position, item in enumerate(items):
+        whole = {**implied, **item} if isinstance(item, dict) else item
+        yield whole, (places and _child(places, position)) or node
+
+
+def line_of(node: yaml.Node, path: str) -> int:
+    """The line of a field as ``spec.ingress[0].ports``, or of the nearest there is above it."""
+    for name, index in _STEP.findall(path):
+        inner = _child(node, int(index) if index else name)
+        if inner is None:
+            break
+        node = inner
+    return int(node.start_mark.line) + 1
+
+
+def _child(node: yaml.Node, step: str | int) -> yaml.Node | None:
+    if isinstance(node, yaml.MappingNode):
+        for key, value in node.value:
+            if isinstance(key, yaml.ScalarNode) and key.value == step:
+                return value  # type: ignore[no-any-return]
+    if isinstance(node, yaml.SequenceNode) and isinstance(step, int) and step < len(node.value):
+        return node.value[step]  # type: ignore[no-any-return]
+    return None

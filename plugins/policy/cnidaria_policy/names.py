@@ -1,0 +1,76 @@
+"""What chains, sets and comments of a policy table are called."""
+
+from __future__ import annotations
+
+from ipaddress import ip_address
+from typing import Final
+
+from cnidaria_core import PolicyReason
+
+TABLE: Final = "cnidaria-policy"
+LIMIT: Final = 128
+"""Bytes of a comment (nftables)."""
+
+WAYS: Final = ("egress", "ingress", "local")
+"""From a pod, to a pod, and from a pod to its own node."""
+HAIRPINS: Final = {"egress": "hairpin-egress", "ingress": "hairpin-ingress"}
+"""Of a pod with itself, by a service that leads back to it."""
+PEERS: Final = {
+    "egress": "destination",
+    "ingress": "source",
+    "local": "destination",
+    "hairpin-egress": "destination",
+    "hairpin-ingress": "source",
+}
+"""The chain that finds the peer's class."""
+
+
+def table(network: str) -> str:
+    """The table of a network."""
+    return f"{TABLE}-{network}"
+
+
+def family(address: str) -> int:
+    """4 or 6."""
+    return ip_address(address).version
+
+
+def classid(number: int) -> str:
+    """A peer class as nft writes it."""
+    return f"{number >> 16:x}:{number & 0xFFFF:x}"
+
+
+def subject_chain(way: str, subject: int) -> str:
+    """The chain for pods of a subject class."""
+    return f"{way}-{subject}"
+
+
+def rows_map(way: str, subject: int) -> str:
+    """Peer class to where it is decided."""
+    return f"{way}-{subject}-peers"
+
+
+def filter_chain(number: int) -> str:
+    """Decides by protocol and port."""
+    return f"filter-{number}"
+
+
+def ports_map(number: int) -> str:
+    """Protocol and port to where it is decided."""
+    return f"filter-{number}-ports"
+
+
+def clipped(text: str) -> str:
+    """As much of it as fits into a comment."""
+    raw = text.encode()
+    if len(raw) <= LIMIT:
+        return text
+    return raw[: LIMIT - 3].decode(errors="ignore") + "…"
+
+
+def policy_name(reason: PolicyReason) -> str:
+    """``NetworkPolicy shop/web``; ``""`` where no policy decided."""
+    if reason.kind is None:
+        return ""
+    place = f"{reason.namespace}/" if reason.namespace else ""
+    return f"{reason.kind} {place}{reason.name}"

@@ -1,0 +1,25 @@
+"""Taking a pod out of the kernel without knowing what the policies are."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from cnidaria.kinds import Batch, NetNS, WholeTable
+
+
+def remove_remains(namespace: NetNS, table: WholeTable, addresses: Collection[str]) -> None:
+    """Remove every element that is about these addresses, as subjects and as peers.
+
+    Raises:
+        KernelError: the kernel refuses.
+    """
+    found = table.read(namespace)
+    if found is None:
+        return
+    batch = Batch()
+    for name, elements in found.elements.items():
+        for key, element in elements.items():
+            if not found.sets[name].interval and key[0] in addresses:
+                batch.remove(name, element)
+    if len(batch):
+        table.change(namespace, batch, found.sets)

@@ -1,0 +1,73 @@
+"""When files of directories change: inotify, and a look now and then for what it does not tell."""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+import os
+from collections.abc import AsyncIterator, Iterable
+from contextlib import suppress
+from pathlib import Path
+from typing import Final
+
+LOOK_EVERY: Final = 1.0
+"""Seconds between two looks without an event: a directory may come, or be on a network."""
+QUIET: Final = 0.03
+"""Seconds without an event after which files are read: several often change together."""
+
+# linux/inotify.h: what ends a change of a file. One that is being written is not read.
+IN_CLOSE_WRITE, IN_MOVED_FROM, IN_MOVED_TO, IN_DELETE = 0x8, 0x40, 0x80, 0x200
+IN_NONBLOCK, IN_CLOEXEC = os.O_NONBLOCK, os.O_CLOEXEC
+_EVENTS: Final = IN_CLOSE_WRITE | IN_MOVED_FROM | IN_MOVED_TO | IN_DELETE
+
+
+async def changes(directories: Iterable[Path]) -> AsyncIterator[None]:
+    """Once now, then each time that something in the directories may have changed."""
+    directories = list(directories)
+    loop = asyncio.get_running_loop()
+    happened = asyncio.Event()
+    watcher = _Inotify()
+
+    def heard() -> None:
+        watcher.drain()
+        happened.set()
+
+    loop.add_reader(watcher.fd, heard)
+    try:
+        while True:
+            watcher.watch(directories)
+            yield
+            with suppress(TimeoutError):
+                await asyncio.wait_for(happened.wait(), LOOK_EVERY)
+            while happened.is_set():
+                happened.clear()
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(happened.wait(), QUIET)
+    finally:
+        loop.remove_reader(watcher.fd)
+        watcher.close()
+
+
+class _Inotify:
+    """inotify has no module of its own in Python's library."""
+
+    def __init__(self) -> None:
+        self._libc = ctypes.CDLL(None, use_errno=True)
+        self.fd: int = self._libc.inotify_init1(IN_NONBLOCK | IN_CLOEXEC)
+        if self.fd < 0:
+            raise OSError(ctypes.get_errno(), "inotify")
+
+    def watch(self, directories: Iterable[Path]) -> None:
+        """Listen to these; to watch again is no change, and finds one that was made anew."""
+        for directory in directories:
+            self._libc.inotify_add_watch(self.fd, os.fsencode(directory), _EVENTS)
+
+    def drain(self) -> None:
+        """Forget what was told."""
+        with suppress(BlockingIOError):
+            while os.read(self.fd, 1 << 16):
+                pass
+
+    def close(self) -> None:
+        """Listen no more."""
+        os.close(self.fd)

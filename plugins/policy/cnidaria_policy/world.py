@@ -1,0 +1,124 @@
+"""What the engine is told: objects of the sources, and the pods that live here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from cnidaria_core import PolicyEngine
+
+from cnidaria_policy.manifests import Json, Key
+
+if TYPE_CHECKING:
+    from cnidaria_policy.objects import PolicyPod
+
+HISTORY = 64
+"""Versions that a writer may lag behind."""
+
+PodName = tuple[str, str]
+
+
+class World:
+    """Feeds an engine. A local pod has the labels and ports of the source that knows it, else its
+    own; and the addresses that it was given here.
+
+    Args:
+        node: this node's name.
+    """
+
+    def __init__(self, node: str) -> None:
+        self.engine = PolicyEngine(history=HISTORY)
+        self.node = node
+        self._objects: dict[Key, Json] = {}
+        self._local: dict[PodName, dict[str, PolicyPod]] = {}
+        self._names: dict[str, str] = {}
+
+    def name_of(self, address: str) -> str:
+        """The local pod that has the address, as ``namespace/name``; ``""`` if none."""
+        return self._names.get(address, "")
+
+    def replace(self, objects: Mapping[Key, Json]) -> None:
+        """Take these instead of what the sources said before."""
+        gone = self._objects.keys() - objects.keys()
+        more = [key for key, obj in objects.items() if self._objects.get(key) != obj]
+        self._objects = dict(objects)
+        self.engine.load([self._told(key, objects[key]) for key in more])
+        for key in gone:
+            self._forget(key)
+
+    def _told(self, key: Key, obj: Json) -> Json:
+        local = self._local.get(key[1:]) if key[0] == "Pod" else None
+        return pod_object(latest(local), self.node, obj) if local else obj
+
+    def _forget(self, key: Key) -> None:
+        kind, namespace, name = key
+        local = self._local.get((namespace, name)) if kind == "Pod" else None
+        if local:
+            self.engine.apply(pod_object(latest(local), self.node))
+        else:
+            self.engine.delete(kind, name, namespace or None)
+
+    def attach(self, pods: Iterable[PolicyPod]) -> None:
+        """These live here now. Raises :class:`cnidaria_core.InvalidObject`: nothing has changed."""
+        told: dict[PodName, Json] = {}
+        pods = list(pods)
+        for pod in pods:
+            name = pod.namespace, pod.name
+            told[name] = pod_object(pod, self.node, self._objects.get(("Pod", *name)))
+        self.engine.load(told.values())
+        for pod in pods:
+            name = pod.namespace, pod.name
+            self._local.setdefault(name, {})[pod.id] = pod
+            self._names.update((address, "/".join(name)) for address in pod.addresses)
+
+    def detach(self, pod: PolicyPod) -> None:
+        """It does not live here any more; another one of its name may."""
+        name = pod.namespace, pod.name
+        local = self._local.get(name, {})
+        local.pop(pod.id, None)
+        for address in pod.addresses:
+            if self._names.get(address) == "/".join(name):
+                del self._names[address]
+        if local:
+            self.attach([latest(local)])
+            return
+        self._local.pop(name, None)
+        known = self._objects.get(("Pod", *name))
+        if known is None:
+            self.engine.delete("Pod", pod.name, pod.namespace)
+        else:
+            self.engine.apply(known)
+
+    def pods(self) -> list[PolicyPod]:
+        """All that live here."""
+        return [pod for some in self._local.values() for pod in some.values()]
+
+
+def latest(pods: Mapping[str, PolicyPod]) -> PolicyPod:
+    """Of several of one name the one that came last: it replaces what is going."""
+    return list(pods.values())[-1]
+
+
+def pod_object(pod: PolicyPod, node: str, known: Json | None = None) -> dict[str, Any]:
+    """A local pod as Kubernetes would show it.
+
+    Args:
+        known: what a source says of it.
+    """
+    known = known or {}
+    meta, spec = known.get("metadata") or {}, known.get("spec") or {}
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {
+            "namespace": pod.namespace,
+            "name": pod.name,
+            "labels": meta.get("labels") or {} if known else dict(pod.labels),
+        },
+        "spec": {**spec, "nodeName": node, "hostNetwork": False},
+        "status": {
+            "phase": "Running",
+            "podIP": pod.addresses[0],
+            "podIPs": [{"ip": one} for one in pod.addresses],
+        },
+    }
