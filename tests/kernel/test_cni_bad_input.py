@@ -271,3 +271,34 @@ def test_errors_are_in_the_configurations_version(node: CniNode, verb: str) -> N
     answer = node.call(verb, POD, network(cniVersion="1.0.0", name=""))
     assert json.loads(answer.stdout)["cniVersion"] == "1.0.0"
     answer.error(7)
+
+
+BROKEN = [
+    (b'{"CNIVERSION":"0.4.0","name":"pods","type":"cnidaria-flat","ipam":{"subnet":"x"}}', "0.4.0"),
+    (b'{"cniVersion":"0.4.0","name":"pods","type":"cnidaria-flat","ipam":', "0.4.0"),
+    (b'{"cniVersion":"0.4.0","ipam":' + b"[" * 1000, "0.4.0"),
+    (b'{"cniVersion":"9.0.0","name":"pods","type":"cnidaria-flat"}', "1.1.0"),
+    (b"", "1.1.0"),
+]
+
+
+@pytest.mark.parametrize(("data", "version"), BROKEN, ids=lambda data: str(data)[:40])
+def test_errors_to_what_is_broken_are_in_its_version(
+    node: CniNode, data: bytes, version: str
+) -> None:
+    """The same from the agent or a one-shot run, and from the executable alone."""
+    answer = node.call("ADD", POD, data)
+    assert json.loads(answer.stdout)["cniVersion"] == version
+    alone = node.call("ADD", POD, data, CNIDARIA_TIMEOUT="x")
+    assert "CNIDARIA_TIMEOUT" in alone.error(4)
+    assert json.loads(alone.stdout)["cniVersion"] == version
+    told = node.call("VERSION", conf=data).result()
+    assert told["cniVersion"] == version
+
+
+def test_errors_of_a_one_shot_run_are_in_the_configurations_version(node: CniNode) -> None:
+    """Also those from before the call is looked at: the state cannot be used."""
+    broken = {"CNIDARIA_STATE_DIR": "/dev/null", "CNIDARIA_SOCKET": f"{node.dir}/none"}
+    answer = node.call("ADD", POD, network(cniVersion="0.4.0"), **broken)
+    assert answer.error(107)
+    assert json.loads(answer.stdout)["cniVersion"] == "0.4.0"

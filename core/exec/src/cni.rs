@@ -6,9 +6,6 @@ use std::fmt::Write as _;
 pub const SUPPORTED_VERSIONS: [&str; 7] =
     ["0.1.0", "0.2.0", "0.3.0", "0.3.1", "0.4.0", "1.0.0", "1.1.0"];
 
-/// The version named in errors when the configuration tells none.
-const ERROR_VERSION: &str = "1.0.0";
-
 /// Error codes of the specification, section "Error", and the project's own from 100.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Code {
@@ -34,7 +31,7 @@ impl Error {
 
     /// The JSON object of the specification. `config` is what came on stdin, whatever it is.
     pub fn to_json(&self, config: &[u8]) -> String {
-        let version = config_version(config).unwrap_or(ERROR_VERSION);
+        let version = version_to_answer_in(config);
         let mut out =
             format!("{{\n  \"cniVersion\": \"{version}\",\n  \"code\": {}", self.code as u32);
         out.push_str(",\n  \"msg\": ");
@@ -48,10 +45,9 @@ impl Error {
     }
 }
 
-/// The answer to VERSION, with the version of the configuration echoed as libcni does.
+/// The answer to VERSION.
 pub fn version_json(config: &[u8]) -> String {
-    let newest = SUPPORTED_VERSIONS[SUPPORTED_VERSIONS.len() - 1];
-    let version = config_version(config).unwrap_or(newest);
+    let version = version_to_answer_in(config);
     let supported = SUPPORTED_VERSIONS.join("\", \"");
     format!(
         "{{\n  \"cniVersion\": \"{version}\",\n  \"supportedVersions\": [\"{supported}\"]\n}}\n"
@@ -71,12 +67,20 @@ fn push_string(out: &mut String, text: &str) {
     out.push('"');
 }
 
+/// The version that the configuration names if it is spoken, else the newest.
+///
+/// The framework has the same rule (`asked` of `cnidaria.cni.versions`).
+fn version_to_answer_in(config: &[u8]) -> &'static str {
+    let named = config_version(config);
+    let spoken = SUPPORTED_VERSIONS.iter().find(|version| Some(version.as_bytes()) == named);
+    spoken.unwrap_or(&SUPPORTED_VERSIONS[SUPPORTED_VERSIONS.len() - 1])
+}
+
 /// The top-level `cniVersion` of a configuration, without parsing the rest of it.
 ///
 /// It has to work on broken JSON too, where the error is to name the version. Letter case does not
-/// matter and the last one counts, as in Go's decoder. Only what looks like a version is returned,
-/// so that it can be printed as it is.
-pub fn config_version(config: &[u8]) -> Option<&str> {
+/// matter and the last one counts, as in Go's decoder.
+fn config_version(config: &[u8]) -> Option<&[u8]> {
     let (mut depth, mut key, mut found, mut at) = (0usize, None, None, 0);
     while at < config.len() {
         match config[at] {
@@ -98,7 +102,7 @@ pub fn config_version(config: &[u8]) -> Option<&str> {
         }
         at += 1;
     }
-    found.filter(|text| looks_like_version(text)).and_then(|text| std::str::from_utf8(text).ok())
+    found
 }
 
 /// The raw contents of the string whose opening quote is at `start`; `None` if it does not end.
@@ -117,11 +121,6 @@ fn is_version_key(key: &[u8]) -> bool {
     key.eq_ignore_ascii_case(b"cniVersion")
 }
 
-fn looks_like_version(text: &[u8]) -> bool {
-    (1..=32).contains(&text.len())
-        && text.iter().all(|b| b.is_ascii_alphanumeric() || b".+-".contains(b))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -138,12 +137,13 @@ mod tests {
             (r#"{"x":["cniVersion","0.4.0"]}"#, None),
             (r#"{"a\"cniVersion":"0.4.0"}"#, None),
             (r#"{"cniVersion":"1.0.0","broken":"cut"#, Some("1.0.0")),
-            (r#"{"cniVersion":"<script>"}"#, None),
+            (r#"{"":"cniVersion","cniVersion":"0.4.0"}"#, Some("0.4.0")),
             (r#"{"cniVersion":7}"#, None),
             ("", None),
         ];
         for (config, version) in cases {
-            assert_eq!(config_version(config.as_bytes()), version, "{config}");
+            let found = config_version(config.as_bytes());
+            assert_eq!(found, version.map(str::as_bytes), "{config}");
         }
         assert_eq!(config_version(b"\xff\xfe\"\\"), None);
     }
@@ -158,7 +158,8 @@ mod tests {
     }
 
     #[test]
-    fn version_is_echoed() {
+    fn a_version_is_echoed_if_it_is_spoken() {
+        assert!(version_json(br#"{"cniVersion":"9.0.0"}"#).contains(r#""cniVersion": "1.1.0""#));
         assert!(version_json(br#"{"cniVersion":"0.3.1"}"#).contains(r#""cniVersion": "0.3.1""#));
         assert!(version_json(b"").contains(r#""cniVersion": "1.1.0""#));
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Final
 
 import msgspec
@@ -16,6 +17,10 @@ OLDEST: Final = SUPPORTED[0]
 """What a configuration without a ``cniVersion`` is taken for, as libcni does."""
 
 VERBS: Final = ("ADD", "DEL", "CHECK", "STATUS", "GC", "VERSION")
+
+_TOKENS: Final = re.compile(rb'"((?:[^"\\]|\\.)*+)(?:(")|\\?\Z)|[{\[]+|[}\]]+|,+', re.DOTALL)
+"""Of JSON, whole or cut: a string, brackets that open or close, commas."""
+_DEEPER: Final = {b"{": 1, b"[": 1, b"}": -1, b"]": -1, b",": 0}
 
 _SINCE: Final = {"CHECK": "0.4.0", "STATUS": "1.1.0", "GC": "1.1.0"}
 _FAMILIES: Final = (
@@ -75,10 +80,25 @@ def version_reply(stdin: bytes = b"") -> bytes:
 
 
 def asked(stdin: bytes) -> str:
-    """The version to answer in: that of the configuration if it has one that is spoken."""
-    try:
-        raw = msgspec.json.decode(stdin)
-    except (ValueError, RecursionError):
-        return CURRENT
-    version = raw.get("cniVersion") if isinstance(raw, dict) else None
-    return version if isinstance(version, str) and version in SUPPORTED else CURRENT
+    """The version to answer in: the one that the configuration names if it is spoken, else 1.1.0.
+
+    It is looked for without parsing the rest, since also what is no whole JSON gets an answer.
+    Letter case does not matter and the last one counts, as in Go's decoder. The executable has the
+    same rule (``core/exec/src/cni.rs``).
+    """
+    depth, found = 0, b""
+    key: bytes | None = None
+    for token in _TOKENS.finditer(stdin):
+        first = token[0][:1]
+        if first != b'"':
+            depth, key = max(depth + _DEEPER[first] * len(token[0]), 0), None
+        elif token[2] is None:
+            break
+        elif key is None:
+            key = token[1]
+        else:
+            if depth == 1 and key.lower() == b"cniversion":
+                found = token[1]
+            key = None
+    version = found.decode(errors="replace")
+    return version if version in SUPPORTED else CURRENT

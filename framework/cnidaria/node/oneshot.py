@@ -17,6 +17,7 @@ from contextlib import ExitStack
 
 import msgpack
 
+from cnidaria.cni import versions
 from cnidaria.cni.errors import CniError, Code
 from cnidaria.kernel.netns import NetNS
 from cnidaria.node.frame import LENGTH, Call, Reply, body_length, parse_call, parse_reply
@@ -44,6 +45,7 @@ def main() -> int:
 def answer(call: Call, body: bytes, settings: Settings, seconds: float) -> Reply:
     """Answer ``call`` here, or through an agent that has come up meanwhile."""
     deadline = time.monotonic() + seconds
+    version = versions.asked(call.stdin)
     try:
         registry = load(call.name)
         while True:
@@ -62,9 +64,9 @@ def answer(call: Call, body: bytes, settings: Settings, seconds: float) -> Reply
     except StateError as error:
         busy = error.errno == errno.EAGAIN
         code = Code.TRY_AGAIN_LATER if busy else error.code
-        return Reply(1, CniError(code, error.msg, error.details).to_json())
+        return Reply(1, CniError(code, error.msg, error.details).to_json(version))
     except PluginError as error:
-        return Reply(1, CniError(Code.INTERNAL, str(error)).to_json())
+        return Reply(1, CniError(Code.INTERNAL, str(error)).to_json(version))
 
 
 def here(state: State, call: Call) -> Reply:
@@ -87,7 +89,8 @@ def ask_agent(settings: Settings, call: Call, body: bytes, deadline: float) -> R
             return parse_reply(_exactly(connection.recv, body_length(head))) if head else None
         except TimeoutError:
             msg = f"the agent at {settings.socket} did not answer in time"
-            return Reply(1, CniError(Code.TRY_AGAIN_LATER, msg).to_json())
+            error = CniError(Code.TRY_AGAIN_LATER, msg)
+            return Reply(1, error.to_json(versions.asked(call.stdin)))
         except OSError:
             return None
 

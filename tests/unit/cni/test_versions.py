@@ -3,11 +3,24 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from cnidaria.cni.codec import fold
 from cnidaria.cni.errors import CniError, Code
-from cnidaria.cni.versions import SUPPORTED, VERBS, gate, parse, same_family, version_reply
+from cnidaria.cni.versions import (
+    CURRENT,
+    SUPPORTED,
+    VERBS,
+    asked,
+    gate,
+    parse,
+    same_family,
+    version_reply,
+)
 
 FIRST = {"CHECK": "0.4.0", "STATUS": "1.1.0", "GC": "1.1.0"}
 
@@ -65,3 +78,45 @@ def test_families() -> None:
 def test_version_is_always_answered(stdin: bytes, asked: str) -> None:
     reply = json.loads(version_reply(stdin))
     assert reply == {"cniVersion": asked, "supportedVersions": list(SUPPORTED)}
+
+
+@pytest.mark.parametrize(
+    ("config", "version"),
+    [
+        ('{"name":"n", "CNIVERSION" : "0.4.0"}', "0.4.0"),
+        ('{"cniVersion":"0.3.0","cniversion":"0.3.1"}', "0.3.1"),
+        ('{"cniVersion":"0.4.0","CNIVersion":null}', "0.4.0"),
+        ('{"prevResult":{"cniVersion":"0.3.1"},"cniVersion":"1.0.0"}', "1.0.0"),
+        ('{"cniVersion":"1.0.0","prevResult":{"cniVersion":"0.3.1"}}', "1.0.0"),
+        ('{"x":"cniVersion","y":"0.4.0"}', CURRENT),
+        ('{"x":["cniVersion","0.4.0"]}', CURRENT),
+        (r'{"a\"cniVersion":"0.4.0"}', CURRENT),
+        ('{"":"cniVersion","cniVersion":"0.4.0"}', "0.4.0"),
+        ('{"cniVersion":"1.0.0","broken":"cut', "1.0.0"),
+        ('{"cniVersion":"0.4.0","ipam":', "0.4.0"),
+        ('{"cniVersion":"0.4.0\\', CURRENT),
+        ('{"cniVersion":"0.4.0","deep":' + "[" * 100_000, "0.4.0"),
+        ('{"cniVersion":7}', CURRENT),
+        ('["cniVersion","0.4.0"]', CURRENT),
+    ],
+    ids=lambda text: text[:60],
+)
+def test_the_version_to_answer_in(config: str, version: str) -> None:
+    assert asked(config.encode()) == version
+
+
+KEYS = st.sampled_from(["cniVersion", "CNIVERSION", "cniversion", "name", "", 'a"b', "\\"])
+VALUES = st.recursive(
+    st.none() | st.sampled_from([*SUPPORTED, "9.0.0", 'x"}', ","]) | st.integers(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(KEYS, inner, max_size=3),
+    max_leaves=8,
+)
+
+
+@given(st.lists(st.tuples(KEYS, VALUES), max_size=5))
+def test_it_is_what_a_decoder_finds(pairs: list[tuple[str, Any]]) -> None:
+    """Of whole JSON. What is no string is no version, so an earlier one stands."""
+    text = ",".join(f"{json.dumps(key)}:{json.dumps(value)}" for key, value in pairs)
+    texts = [v for k, v in pairs if fold(k) == "cniversion" and isinstance(v, str)]
+    expected = texts[-1] if texts and texts[-1] in SUPPORTED else CURRENT
+    assert asked(f"{{{text}}}".encode()) == expected
