@@ -273,6 +273,23 @@ def fill(text: str, known: dict[str, str]) -> str:
     for name, value in known.items():
         text = text.replace(name, value)
     return text
+def test_delete_of_what_is_unknown_whatever_another_ipam_plugin_says(node: CniNode) -> None:
+    refuses = node.bin / "refuses"
+    refuses.write_text("""#!/bin/sh
+cat >/dev/null
+echo '{"cniVersion": "1.0.0", "code": 999, "msg": "no"}'
+exit 1
+""")
+    refuses.chmod(0o755)
+    conf = network(cniVersion="1.0.0", ipam={"type": "refuses"})
+    node.pod("p1")
+    assert "refuses: no" in node.call("ADD", "p1", conf).error(999)
+    node.delete("p1", conf)
+    node.delete("p1", conf, CNI_NETNS="")
+    node.delete("unknown", network(ipam={"type": "not-there"}))
+    assert_empty(node)
+
+
 
 
 def test_check_names_what_is_gone_and_delete_does_not_mind(lonely: CniNode) -> None:

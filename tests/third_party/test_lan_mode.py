@@ -33,7 +33,11 @@ request = Request(
 )
 leases = LeaseSet(
     (Lease("pods", "10.1.0.5", 24, "10.1.0.1"), Lease("pods", "fd00::5", 64, "fd00::1")),
-    (Route("0.0.0.0/0"), Route("::/0"), Route("10.9.0.0/16", gw="10.1.0.9")),
+    (
+        Route("0.0.0.0/0"),
+        Route("::/0"),
+        Route("10.9.0.0/16", gw="10.1.0.9", mtu=1400, priority=7, table=100),
+    ),
 )
 net = Network("pods", mode.Config(master="eth0"), NodeInfo("n1"), take=lambda request: leases)
 print(json.dumps([to_wire(obj) for obj in mode.attach(request, net)], default=str))
@@ -73,6 +77,7 @@ def test_it_is_found_and_declares_what_a_pod_gets(installed: Path) -> None:
     assert declared[0]["master"] == "eth0"
     assert [obj["address"] for obj in declared[1:3]] == ["10.1.0.5/24", "fd00::5/64"]
     assert [obj["via"] for obj in declared[3:]] == ["10.1.0.1", "fd00::1", "10.1.0.9"]
+    assert declared[5].items() >= {"mtu": 1400, "metric": 7, "table": 100}.items()
 
 
 def test_the_readme_shows_the_mode_that_is_tested() -> None:

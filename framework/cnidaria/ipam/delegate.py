@@ -104,12 +104,11 @@ class Delegation(msgspec.Struct, frozen=True, kw_only=True):
                 11 if it did not end in time; 108 if what it says is no answer.
         """
         try:
-            result = self._result(self._call("ADD", host, timeout))
+            return LeaseSet.of_result(self._result(self._call("ADD", host, timeout)), self.plugin)
         except CniError:
             with contextlib.suppress(CniError):
                 self._call("DEL", host, UNDO_TIMEOUT)
             raise
-        return LeaseSet.of_result(result, self.plugin)
 
     def _result(self, answer: bytes) -> Result:
         what = f"result of {self.plugin}"
@@ -117,6 +116,10 @@ class Delegation(msgspec.Struct, frozen=True, kw_only=True):
         result = Result.parse(raw, self.cni_version, what=what, code=Code.DELEGATE_FAILED)
         if not result.ips:
             raise CniError(Code.DELEGATE_FAILED, f"{what}: has no address")
+        hosts = [ip.address.partition("/")[0] for ip in result.ips]
+        twice = next((host for n, host in enumerate(hosts) if host in hosts[:n]), None)
+        if twice:
+            raise CniError(Code.DELEGATE_FAILED, f"{what}: has the address {twice} twice")
         return result
 
     def delete(self, host: NetNS, timeout: float = TIMEOUT) -> None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import msgspec
 
 from cnidaria.cni.env import Invocation
 from cnidaria.cni.records import Dns, Ip, Route
 from cnidaria.cni.result import Result
+from cnidaria.ipam.routes import settled
 from cnidaria.plan.lease import Lease
 
 
@@ -69,6 +70,10 @@ class LeaseSet:
     def families(self) -> frozenset[int]:
         """The address families, 4 and 6."""
         return frozenset(6 if ":" in lease.address else 4 for lease in self.addresses)
+
+    def settled(self, where: str, code: int) -> LeaseSet:
+        """The same with routes as the kernel can have them; see :func:`.routes.settled`."""
+        return replace(self, routes=settled(self.routes, self.families(), where, code))
 
     def gateway_for(self, dst: str) -> str | None:
         """The gateway of the first address of the family of ``dst``, if there is one."""

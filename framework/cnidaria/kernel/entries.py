@@ -11,14 +11,14 @@ from cnidaria.kernel import codec, uapi
 from cnidaria.kernel.codec import Attrs, Part, attr, number, packed, string, unpacked
 from cnidaria.kernel.driver import Entry, Found, by_key, known
 from cnidaria.kernel.netlink import Request
-from cnidaria.kernel.objects import PROTOCOL, Address, Fdb, Neighbour, Object, Rule
+from cnidaria.kernel.objects import PROTOCOL, SCOPES, Address, Fdb, Neighbour, Object, Rule
 from cnidaria.kernel.objects.text import ZERO_MAC
 from cnidaria.kernel.session import Session, need_index
 
 _IFADDRMSG = Struct("=BBBBi")  # family, prefix length, flags, scope, index
 _NDMSG = Struct("=BxxxiHBB")  # family, index, state, flags, type
 _FIB_RULE = Struct("=BBBBBBBBI")  # family, dst_len, src_len, tos, table, 0, 0, action, flags
-_HOST_SCOPE = uapi.RT_SCOPES["host"]
+_HOST_SCOPE = SCOPES["host"]
 
 
 def protocol_of(attrs: Attrs, kind: int) -> int:

@@ -12,13 +12,13 @@ from cnidaria.kernel import codec, uapi
 from cnidaria.kernel.codec import Attrs, Part, attr, nest, number, packed, u32, unpacked
 from cnidaria.kernel.driver import Entry, Found, by_key, known
 from cnidaria.kernel.netlink import Request
-from cnidaria.kernel.objects import MAIN, PROTOCOL, Encap, Route
+from cnidaria.kernel.objects import MAIN, PROTOCOL, SCOPES, Encap, Route
 from cnidaria.kernel.session import Session, need_index
 
 # family, dst_len, src_len, tos, table, protocol, scope, type, flags
 _RTMSG = Struct("=BBBBBBBBI")
 _TYPES = {number: name for name, number in uapi.RTN_TYPES.items()}
-_SCOPES = {number: name for name, number in uapi.RT_SCOPES.items()}
+_SCOPES = {number: name for name, number in SCOPES.items()}
 _LEADING = ("unicast", "local")
 _ENCAPS = {4: uapi.LWTUNNEL_ENCAP_IP, 16: uapi.LWTUNNEL_ENCAP_IP6}
 
@@ -94,7 +94,7 @@ def encode(obj: Route, index: int) -> bytes:
             0,
             obj.table if obj.table < 256 else uapi.RT_TABLE_UNSPEC,
             PROTOCOL,
-            uapi.RT_SCOPES[obj.scope or "global"],
+            SCOPES[obj.scope or "global"],
             uapi.RTN_TYPES[obj.type],
             uapi.RTNH_F_ONLINK if obj.onlink else 0,
         )
@@ -158,7 +158,7 @@ def decode(session: Session, part: Part) -> Found | None:
         dev=session.name(number(attrs[uapi.RTA_OIF])) if leads else None,
         src=address(uapi.RTA_PREFSRC),
         onlink=leads and bool(flags & uapi.RTNH_F_ONLINK) and uapi.RTA_GATEWAY in attrs,
-        scope=_SCOPES.get(scope, "global"),  # type: ignore[arg-type]  # the names that Route knows
+        scope=_SCOPES.get(scope, "global"),
         table=number(attrs[uapi.RTA_TABLE]) if uapi.RTA_TABLE in attrs else table,
         metric=number(attrs.get(uapi.RTA_PRIORITY, b"\0")),
         mtu=metric(uapi.RTAX_MTU),

@@ -55,7 +55,6 @@ RTN_TYPES = {
     "prohibit": 8,
     "throw": 9,
 }
-RT_SCOPES = {"global": 0, "site": 200, "link": 253, "host": 254}
 RT_TABLE_UNSPEC = 0
 RTA_DST = 1
 RTA_OIF = 4

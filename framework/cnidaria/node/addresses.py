@@ -27,7 +27,8 @@ from cnidaria.ipam import (
     prefixes_of_foreign,
     requested,
 )
-from cnidaria.ipam.delegate import Delegation, find
+from cnidaria.ipam.delegate import Delegation
+from cnidaria.ipam.routes import settled
 from cnidaria.kernel.netns import NetNS
 from cnidaria.node.membership import Membership
 from cnidaria.plan.attachment import Attachment
@@ -112,20 +113,13 @@ class Addresses:
     def release_unknown(self, conf: NetConf, invocation: Invocation, host: NetNS) -> None:
         """DEL of an attachment that we do not know: another IPAM plugin may know more.
 
-        One that cannot be had cannot have lent anything either: ADD fails without it.
-
-        Raises:
-            CniError: the plugin's own.
+        Whatever it says, a DEL of what is not there is a success: nobody could ever finish it.
         """
         try:
-            if not conf.ipam or ipam_type(conf.ipam) == IPAM_TYPE:
-                return
-            delegation = Delegation.of(conf, invocation)
-            find(delegation.plugin, delegation.path)
+            if conf.ipam and ipam_type(conf.ipam) != IPAM_TYPE:
+                Delegation.of(conf, invocation).delete(host)
         except CniError as error:
-            log.info("DEL of %s goes on without: %s", invocation.container_id, error)
-            return
-        delegation.delete(host)
+            log.warning("DEL of %s goes on without: %s", invocation.container_id, error)
 
     def check(self, attachment: Attachment, host: NetNS) -> None:
         """CHECK of what another plugin lent. Raises :class:`CniError`: the plugin's own."""
@@ -137,7 +131,10 @@ class Addresses:
         if not conf.ipam:
             return
         if ipam_type(conf.ipam) == IPAM_TYPE:
-            self._pools.check_free(conf.name, IpamConfig.of(conf, claim))
+            config = IpamConfig.of(conf, claim)
+            families = {one.version for one in config.sets}
+            settled(config.routes, families, f"{conf.type}: ipam.routes", Code.INVALID_CONFIG)
+            self._pools.check_free(conf.name, config)
         else:
             Delegation.of(conf, invocation).status(host)
 
@@ -186,8 +183,10 @@ class Lending:
             given = self.pools.lease(conf.name, config, Owner.of(self.invocation), wishes)
             self.leases = given.addresses
             self.dns = given.dns
-            return given
-        return self._ask(Delegation.of(conf, self.invocation))
+            return given.settled(f"{conf.type}: ipam.routes", Code.INVALID_CONFIG)
+        delegation = Delegation.of(conf, self.invocation)
+        given = self._ask(delegation)
+        return given.settled(f"result of {delegation.plugin}.routes", Code.DELEGATE_FAILED)
 
     def give_back(self) -> None:
         """Nothing came of it."""

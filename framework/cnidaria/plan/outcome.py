@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from cnidaria.cni.records import Dns, Interface, Ip
 from cnidaria.cni.records import Route as ResultRoute
 from cnidaria.cni.result import Result
-from cnidaria.plan.objects import Address, Link, Object, Route, Veth
+from cnidaria.plan.objects import MAIN, SCOPES, V6_METRIC, Address, Link, Object, Route, Veth
 
 DEFAULTS = frozenset({"0.0.0.0/0", "::/0"})
 
@@ -29,7 +29,9 @@ def outcome(objects: Iterable[Object], netns: str, dns: Dns, before: Result | No
         if isinstance(obj, Route) and obj.where == "pod" and obj.type == "unicast"
     ]
     gateways = {
-        (route.dev, ":" in route.dst): route.via for route in routes if route.dst in DEFAULTS
+        (route.dev, ":" in route.dst): route.via
+        for route in sorted(routes, key=lambda route: -route.metric)
+        if route.dst in DEFAULTS and route.table == MAIN
     }
     ips = [
         Ip(obj.address, gateways.get((obj.dev, ":" in obj.address)), index.get(obj.dev))
@@ -39,8 +41,22 @@ def outcome(objects: Iterable[Object], netns: str, dns: Dns, before: Result | No
     return (before or Result()).extended(
         interfaces,
         ips,
-        [ResultRoute(dst=route.dst, gw=route.via) for route in routes],
+        [_told(route) for route in routes],
         dns if dns != Dns() or before is None else None,
+    )
+
+
+def _told(route: Route) -> ResultRoute:
+    """A route with what about it is not as usual."""
+    usual = V6_METRIC if ":" in route.dst else 0
+    return ResultRoute(
+        dst=route.dst,
+        gw=route.via,
+        mtu=route.mtu or 0,
+        advmss=route.advmss or 0,
+        priority=0 if route.metric == usual else route.metric,
+        table=None if route.table == MAIN else route.table,
+        scope=SCOPES[route.scope] if route.scope and route.scope != "global" else None,
     )
 
 

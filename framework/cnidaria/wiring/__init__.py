@@ -3,7 +3,8 @@
 from cnidaria.wiring.config import Masquerade, RoutedConfig
 from cnidaria.wiring.guard import firewall, tunnel_guard
 from cnidaria.wiring.node import next_hops, routed_node
-from cnidaria.wiring.pod import addresses, routed_pod, routes
+from cnidaria.wiring.pod import addresses, routed_pod
+from cnidaria.wiring.routes import routes
 
 __all__ = [
     "Masquerade",

@@ -7,16 +7,15 @@ nor an address on the host's end is needed.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from ipaddress import ip_address, ip_network
+from ipaddress import ip_address
 
 from cnidaria.api import Network, Request
 from cnidaria.ipam import LeaseSet
 from cnidaria.plan.objects import Address, Neighbour, Object, Route, Sysctl, Veth
 from cnidaria.plan.plan import Plan
 from cnidaria.wiring.config import R
+from cnidaria.wiring.routes import GATEWAYS, routes_by_node
 
-GATEWAYS = {4: "169.254.1.1", 6: "fe80::1"}
-DEFAULTS = {4: "0.0.0.0/0", 6: "::/0"}
 HOST_BITS = {4: 32, 6: 128}
 
 
@@ -39,7 +38,7 @@ def routed_pod(request: Request, net: Network[R], mtu: int) -> Plan:
         objects.append(gateway(request, family))
     for address in (ip_address(one.address) for one in lease.addresses):
         objects += address_of(request, str(address), address.version)
-    objects += pod_routes(request, net, lease)
+    objects += routes_by_node(request, net, lease)
     return Plan(objects)
 
 
@@ -48,13 +47,6 @@ def addresses(request: Request, lease: LeaseSet) -> Iterator[Object]:
     for one in lease.addresses:
         address = f"{one.address}/{one.prefix_len}"
         yield Address(request.ifname, address, nodad=True, where="pod")
-
-
-def routes(request: Request, lease: LeaseSet) -> Iterator[Object]:
-    """The lease's routes, by their own next hop or the gateway of the lease's subnet."""
-    for route in lease.routes:
-        via = route.gw or lease.gateway_for(route.dst)
-        yield Route(route.dst, via=via, dev=request.ifname, where="pod")
 
 
 def gateway(request: Request, family: int) -> Object:
@@ -68,14 +60,3 @@ def address_of(request: Request, address: str, family: int) -> Iterator[Object]:
     yield Address(request.ifname, prefix, nodad=family == 6, where="pod")
     yield Route(prefix, dev=request.host_ifname, scope="link")
     yield Neighbour(request.host_ifname, address, request.mac)
-
-
-def pod_routes(request: Request, net: Network[R], lease: LeaseSet) -> Iterator[Object]:
-    """Default routes where wanted, and the routes of the ``ipam`` section, by our gateway."""
-    wanted = [DEFAULTS[family] for family in sorted(lease.families()) if net.config.default_route]
-    wanted += [route.dst for route in lease.routes if route.dst not in wanted]
-    for dst in wanted:
-        family = ip_network(dst).version
-        if family in lease.families():
-            router = GATEWAYS[family]
-            yield Route(dst, via=router, dev=request.ifname, onlink=True, where="pod")

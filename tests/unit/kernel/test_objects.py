@@ -64,7 +64,7 @@ def routes(draw):
         src=draw(st.none() | same),
         table=draw(st.integers(1, 2**32 - 1)),
         metric=draw(st.integers(0, 2**32 - 1)),
-        mtu=draw(st.none() | st.integers(1, 65535)),
+        mtu=draw(st.none() | st.integers(1, 65520)),
         encap=draw(st.none() | st.builds(Encap, st.integers(0, 2**24), addresses))
         if leads
         else None,

@@ -10,6 +10,8 @@ from __future__ import annotations
 from cnidaria.kernel.objects.addressing import (
     MAIN,
     PROTOCOL,
+    SCOPES,
+    V6_METRIC,
     Address,
     Encap,
     Fdb,
@@ -52,7 +54,9 @@ __all__ = [
     "MAIN",
     "MARK",
     "PROTOCOL",
+    "SCOPES",
     "TABLES",
+    "V6_METRIC",
     "Address",
     "AnyLink",
     "Bridge",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Final, Literal
 
 import msgspec
 
@@ -19,6 +19,8 @@ V6_METRIC = 1024
 
 RouteType = Literal["unicast", "local", "blackhole", "unreachable", "prohibit", "throw"]
 Scope = Literal["global", "site", "link", "host"]
+SCOPES: Final[dict[Scope, int]] = {"global": 0, "site": 200, "link": 253, "host": 254}
+"""``rtm_scope`` and ``ifa_scope`` (rtnetlink(7))."""
 
 
 def _u32(where: str, value: int) -> int:
@@ -99,7 +101,8 @@ class Route(Object, frozen=True):
         onlink: the next hop is on ``dev`` whatever the addresses there say.
         scope: ``None`` becomes what ``ip route`` takes: link without a next hop, else global.
         metric: lower wins; IPv6: 0 becomes 1024, as in the kernel.
-        mtu: of the path, bytes; ``advmss`` likewise.
+        mtu: of the path, bytes; ``advmss`` of a segment. More than 65520 and 65495 the kernel
+            would cut down to these.
         encap: tunnel metadata.
         type: all but unicast and local are without ``via`` and ``dev``.
     """
@@ -128,7 +131,8 @@ class Route(Object, frozen=True):
                 text.same_family(f"Route.{field}", value, self.dst)
         self._canonical("metric", _u32)
         self._canonical("table", lambda where, value: text.in_range(where, value, 1, 2**32 - 1))
-        self._canonical("mtu", lambda where, value: text.in_range(where, value, 1, 65535))
+        self._canonical("mtu", lambda where, value: text.in_range(where, value, 1, 65520))
+        self._canonical("advmss", lambda where, value: text.in_range(where, value, 1, 65495))
         self._check_target()
         v6 = text.version(self.dst) == 6
         if self.scope is None or v6:
