@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 
 from cnidaria.cni.versions import SUPPORTED
+from cnidaria.kernel import ruleset
+from cnidaria.kernel.objects import NftTable
 from support.cni import NETWORK, CniNode, network
 from support.namespaces import new_namespace, run
 from support.node import wait_for
@@ -173,6 +175,43 @@ def test_requested_address_and_mac(node: CniNode) -> None:
     assert "02:00:00:00:00:78" in node.pod_ip("p2", "link show eth0")
 
 
+BY_RUNTIME = {"runtimeConfig": {"dns": {"servers": ["9.9.9.9"], "searches": ["run"]}}}
+BY_NETWORK = {"dns": {"nameservers": ["1.1.1.1"], "domain": "net"}}
+
+
+def test_the_runtime_s_dns_comes_first_then_the_networks_then_that_of_the_addresses(
+    lonely: CniNode,
+) -> None:
+    resolv = lonely.dir / "resolv.conf"
+    resolv.write_text("nameserver 8.8.8.8\nsearch ipam\n")
+    leased = {"ipam": {**NETWORK["ipam"], "resolvConf": str(resolv)}}
+    for changes, dns in (
+        ({**leased, **BY_NETWORK, **BY_RUNTIME}, {"nameservers": ["9.9.9.9"], "search": ["run"]}),
+        ({**leased, **BY_NETWORK}, {"nameservers": ["1.1.1.1"], "domain": "net"}),
+        ({**leased, "dns": {}}, {"nameservers": ["8.8.8.8"], "search": ["ipam"]}),
+    ):
+        assert lonely.add("p1", network(**changes))["dns"] == dns
+        lonely.delete("p1", network(**changes))
+    malformed = network(runtimeConfig={"dns": {"servers": "9.9.9.9"}})
+    with lonely.unchanged():
+        assert "runtimeConfig.dns.servers" in lonely.call("ADD", "p1", malformed).error(7)
+
+
+def test_ip_masq(node: CniNode) -> None:
+    """The specification's key; the agent sees it come and go."""
+    for changes in ({"ipMasq": True}, {}, {"masquerade": True, "ipMasq": True}, {"ipMasq": False}):
+        node.add("p1", network(**changes))
+        table = ruleset.read(node.host, NftTable("cnidaria-pods"))
+        assert table is not None
+        assert ("leaving" in table[0].chains) == changes.get("ipMasq", False)
+        node.delete("p1", network(**changes))
+    assert_empty(node)
+    for masquerade in (False, {"except": ["10.0.0.0/8"]}):
+        conf = network(masquerade=masquerade, ipMasq=not masquerade)
+        with node.unchanged():
+            assert "ipMasq" in node.call("ADD", "p1", conf).error(7)
+
+
 def test_the_nodes_own_namespace(node: CniNode) -> None:
     """Two pods share the node's namespace: only if the runtime says that this is meant."""
     node.pods["p1"] = node.host
@@ -234,6 +273,23 @@ def test_delete_is_idempotent(node: CniNode) -> None:
         assert_empty(node)
 
 
+def test_delete_of_what_is_unknown_whatever_another_ipam_plugin_says(node: CniNode) -> None:
+    refuses = node.bin / "refuses"
+    refuses.write_text("""#!/bin/sh
+cat >/dev/null
+echo '{"cniVersion": "1.0.0", "code": 999, "msg": "no"}'
+exit 1
+""")
+    refuses.chmod(0o755)
+    conf = network(cniVersion="1.0.0", ipam={"type": "refuses"})
+    node.pod("p1")
+    assert "refuses: no" in node.call("ADD", "p1", conf).error(999)
+    node.delete("p1", conf)
+    node.delete("p1", conf, CNI_NETNS="")
+    node.delete("unknown", network(ipam={"type": "not-there"}))
+    assert_empty(node)
+
+
 def test_delete_does_not_touch_a_namespace_that_took_the_path(node: CniNode) -> None:
     """The runtime's path may lead to another pod by now."""
     node.add("p1")
@@ -273,23 +329,6 @@ def fill(text: str, known: dict[str, str]) -> str:
     for name, value in known.items():
         text = text.replace(name, value)
     return text
-def test_delete_of_what_is_unknown_whatever_another_ipam_plugin_says(node: CniNode) -> None:
-    refuses = node.bin / "refuses"
-    refuses.write_text("""#!/bin/sh
-cat >/dev/null
-echo '{"cniVersion": "1.0.0", "code": 999, "msg": "no"}'
-exit 1
-""")
-    refuses.chmod(0o755)
-    conf = network(cniVersion="1.0.0", ipam={"type": "refuses"})
-    node.pod("p1")
-    assert "refuses: no" in node.call("ADD", "p1", conf).error(999)
-    node.delete("p1", conf)
-    node.delete("p1", conf, CNI_NETNS="")
-    node.delete("unknown", network(ipam={"type": "not-there"}))
-    assert_empty(node)
-
-
 
 
 def test_check_names_what_is_gone_and_delete_does_not_mind(lonely: CniNode) -> None:

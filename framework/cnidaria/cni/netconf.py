@@ -109,6 +109,14 @@ class NetConf(msgspec.Struct, frozen=True, kw_only=True):
         parser = _Parser(raw, tolerate=verb == "DEL")
         return cls(**parser.fields())
 
+    def describes_same(self, other: NetConf) -> bool:
+        """Whether ``other`` wants the same network, for whichever pod."""
+
+        def network(conf: NetConf) -> tuple[object, ...]:
+            return conf.own, conf.ipam, conf.ip_masq, conf.dns
+
+        return network(self) == network(other)
+
     def requested_mac(self, invocation: Invocation) -> str | None:
         """The MAC that the pod's interface shall have, canonical; ``None`` leaves it to us.
 
@@ -118,6 +126,17 @@ class NetConf(msgspec.Struct, frozen=True, kw_only=True):
             CniError: 7 or 4; the one that counts is none that an interface can have.
         """
         return self.runtime.mac or self.args_cni.mac or invocation.requested_mac()
+
+    def resolver(self, leased: Dns) -> Dns:
+        """What the pod's resolver shall use: of the first that says anything, all.
+
+        ``runtimeConfig.dns`` comes before the network's ``dns``, this before ``leased``, which
+        came with the addresses.
+
+        Raises:
+            CniError: 7; ``runtimeConfig.dns`` is malformed.
+        """
+        return next((dns for dns in (self.runtime.dns, self.dns) if dns and dns != Dns()), leased)
 
 
 class _Parser:

@@ -84,7 +84,7 @@ class Networks:
             NotReady: its node state cannot be had yet.
         """
         known = self._opened.get((host.cookie, (conf.name, conf.type)))
-        if known and known.conf.own == conf.own and known.conf.ipam == conf.ipam:
+        if known and known.conf.describes_same(conf):
             return replace(known, conf=conf)
         return self.reopen(conf, host)
 

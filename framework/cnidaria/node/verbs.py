@@ -177,7 +177,8 @@ class Verbs:
 def _attachment(call: Context, plan: Plan, lending: Lending) -> Attachment:
     asked = call.invocation
     before = call.conf.prev_result
-    result = plan.result or outcome(plan.objects, asked.netns, lending.dns, before)
+    dns = call.conf.resolver(lending.dns)
+    result = plan.result or outcome(plan.objects, asked.netns, dns, before)
     return Attachment(
         network=call.conf.name,
         container=asked.container_id,

@@ -52,7 +52,7 @@ def firewall(net: Network[R]) -> Iterator[Object]:
         comment="a source address that is not the pod's",
     )
     yield NftChain(table, "sources", hook="prerouting", priority=RAW, rules=(*unrouted, spoofed))
-    if net.config.masquerade:
+    if net.config.masquerades:
         yield from masquerading(net)
 
 
@@ -83,7 +83,7 @@ def masquerading(net: Network[R]) -> Iterator[Object]:
 
 def keeps_source(net: Network[R]) -> list[str]:
     """Destinations that see a pod's own address: all pods, multicast, and the exceptions."""
-    wanted = net.config.masquerade
+    wanted = net.config.masquerades
     exceptions = wanted.except_ if isinstance(wanted, Masquerade) else ()
     others = [prefix for peer in net.peers for prefix in peer.prefixes]
     return [*net.prefixes, *others, *MULTICAST[4], *MULTICAST[6], *exceptions]
