@@ -14,6 +14,7 @@ from cnidaria_core import (
     CoreError,
     InvalidAddress,
     InvalidPool,
+    MalformedBytes,
     PoolError,
     PoolExhausted,
 )
@@ -95,6 +96,7 @@ class PoolMachine(RuleBasedStateMachine):
         self.twin = Twin(addresses_of_pool(self.version))
         self.pool = AddressPool(RANGES[self.version], EXCLUDE[self.version], COOLDOWN)
         self.now = 0.0
+        self.keep()
 
     def at(self, place: int) -> str:
         return self.twin.addresses[place % len(self.twin.addresses)]
@@ -159,6 +161,34 @@ class PoolMachine(RuleBasedStateMachine):
     def wait(self, seconds: int) -> None:
         self.now += seconds
 
+    @rule()
+    def by_bytes(self) -> None:
+        """The pool of the pool's bytes is the same pool, and goes on as one."""
+        again = AddressPool.from_bytes(self.pool.to_bytes())
+        assert again == self.pool and again.snapshot() == self.pool.snapshot()
+        assert again.to_bytes() == self.pool.to_bytes() == self.pool.snapshot().to_bytes()
+        self.pool = again
+
+    @rule()
+    def keep(self) -> None:
+        """Take a snapshot; what it has to be for good is what the twin is now."""
+        self.kept = self.pool.snapshot(), dict(self.twin.taken)
+
+    @invariant()
+    def kept_is_as_it_was(self) -> None:
+        snapshot, taken = self.kept
+        assert len(snapshot) == len(taken) and set(snapshot) == set(taken)
+        for owner in taken.values():
+            assert snapshot.addresses_of(owner) == [a for a, who in taken.items() if who == owner]
+        now = self.twin.taken
+        changed = [
+            (address, taken.get(address), now.get(address))
+            for address in sorted({*taken, *now}, key=ipaddress.ip_address)
+            if taken.get(address) != now.get(address)
+        ]
+        assert snapshot.diff(self.pool) == changed
+        assert self.pool.diff(snapshot) == [(a, after, before) for a, before, after in changed]
+
     @precondition(lambda self: self.twin.taken)
     @rule()
     def restart(self) -> None:
@@ -188,6 +218,7 @@ class PoolMachine(RuleBasedStateMachine):
         order = self.twin.addresses.index
         expected = sorted(self.twin.taken.items(), key=lambda entry: order(entry[0]))
         assert self.pool.leases() == expected
+        assert list(self.pool) == [address for address, _ in expected]
 
 
 class PoolMachine6(PoolMachine):
@@ -240,8 +271,115 @@ def test_addresses_are_canonical() -> None:
     assert pool.allocate("x", "fd00:0:0::000A") == "fd00::a"
     assert pool.owner_of("FD00::A") == "x"
     assert pool.addresses_of("x") == ["fd00::a"]
-    assert "fd00::b" in pool
-    assert "10.0.0.1" not in pool
+    assert "FD00::A" in pool and "fd00::b" not in pool
+    assert pool.covers("fd00::b") and not pool.covers("10.0.0.1")
+
+
+@pytest.mark.parametrize(
+    ("ranges", "text"),
+    [(("10.0.0.1", "10.0.0.9"), "10.0.0.5"), (("fd00::1", "fd00::9"), "fd00::5")],
+)
+def test_addresses_in_any_form(ranges: tuple[str, str], text: str) -> None:
+    pool, address = AddressPool([ranges]), ipaddress.ip_address(text)
+    for form in (text, int(address), address.packed, address):
+        assert pool.allocate("x", form) == text
+        assert form in pool and form in pool.snapshot() and pool.covers(form)
+        assert pool.owner_of(form) == pool.snapshot().owner_of(form) == "x"
+        assert pool.release(form) == "x"
+        pool.restore(form, "y")
+        pool.release_owner("y")
+        pool.restore_cooling(form, 1.0)
+        assert pool.reserve(form) and pool.unreserve(form)
+    for wrong in (None, 1.5, ["10.0.0.5"], ipaddress.ip_network("10.0.0.0/8")):
+        with pytest.raises(TypeError, match="address"):
+            pool.owner_of(wrong)  # type: ignore[arg-type]
+    for wrong in (-1, 1 << 128, b"123"):
+        with pytest.raises(ValueError, match=str(len(wrong) if type(wrong) is bytes else wrong)):
+            pool.owner_of(wrong)
+
+
+def test_what_nobody_used_need_not_cool_down() -> None:
+    pool = AddressPool([("10.0.0.1", "10.0.0.2")], cooldown=30)
+    first, second = pool.allocate("x"), pool.allocate("y")
+    pool.release(first, now=10, used=False)
+    assert pool.stats()["released"] == 0
+    assert pool.allocate("z", now=10) == first
+    assert pool.release_owner("y", now=10, used=False) == [second]
+    assert pool.allocate("z", now=10) == second
+
+
+def test_a_clock_that_goes_back_stands_still() -> None:
+    pool = AddressPool([("10.0.0.1", "10.0.0.2")], cooldown=30)
+    first, second = pool.allocate("x"), pool.allocate("y")
+    pool.release(second, now=100)
+    pool.release(first, now=50)
+    with pytest.raises(PoolExhausted):
+        pool.allocate("z", now=129)
+    assert pool.allocate("z", now=130) == second
+    assert pool.allocate("z", now=130) == first
+
+
+def test_equality_is_about_what_comes_next_too() -> None:
+    def pool() -> AddressPool:
+        return AddressPool([("10.0.0.1", "10.0.0.3")], cooldown=5)
+
+    one, other = pool(), pool()
+    assert one == other and one is not other
+    assert one != AddressPool([("10.0.0.1", "10.0.0.3")], cooldown=6)
+    assert one != "pool" and one.snapshot() != one
+    one.allocate("x", "10.0.0.2")
+    assert one != other
+    one.release("10.0.0.2", used=False)
+    assert one == other
+    one.release(one.allocate("x"), used=False)
+    assert one != other, "the round robin is one farther"
+    with pytest.raises(TypeError):
+        hash(one)
+    with pytest.raises(TypeError):
+        hash(one.snapshot())
+
+
+def test_a_snapshot_does_not_change() -> None:
+    pool = AddressPool([("10.0.0.0", "10.0.255.255")])
+    first = [pool.allocate(f"pod{n}") for n in range(3000)]
+    snapshot = pool.snapshot()
+    pool.release_owner("pod7")
+    pool.allocate("late", first[7])
+    pool.allocate("later")
+    assert snapshot.leases() == [(address, f"pod{n}") for n, address in enumerate(first)]
+    assert len(snapshot) == 3000 and snapshot.stats()["taken"] == 3000
+    assert snapshot.capacity == pool.capacity == 65536
+    assert snapshot.addresses_of("pod7") == [first[7]] and snapshot.addresses_of("later") == []
+    assert repr(snapshot) == "<AddressPoolSnapshot: 3000 of 65536 taken>"
+    assert snapshot.diff(pool) == [
+        (first[7], "pod7", "late"),
+        (pool.addresses_of("later")[0], None, "later"),
+    ]
+    assert snapshot.diff(snapshot) == [] == pool.diff(pool)
+    with pytest.raises(TypeError):
+        snapshot.diff("pool")  # type: ignore[arg-type]
+
+
+def test_pools_of_other_ranges_differ_by_address() -> None:
+    narrow = AddressPool([("10.0.0.2", "10.0.0.3")])
+    wide = AddressPool([("10.0.0.0", "10.0.0.3")])
+    for pool in (narrow, wide):
+        pool.allocate("x", "10.0.0.3")
+    narrow.allocate("y", "10.0.0.2")
+    wide.allocate("z", "10.0.0.1")
+    expected = [("10.0.0.1", None, "z"), ("10.0.0.2", "y", None)]
+    assert narrow.diff(wide) == expected
+
+
+def test_bytes_of_something_else_are_refused() -> None:
+    pool = AddressPool([("10.0.0.1", "10.0.0.3")])
+    pool.allocate("x")
+    data = pool.to_bytes()
+    for end in range(len(data)):
+        with pytest.raises(MalformedBytes):
+            AddressPool.from_bytes(data[:end])
+    with pytest.raises(MalformedBytes, match="follow"):
+        AddressPool.from_bytes(data + b"x")
 
 
 def test_any_size() -> None:
@@ -288,6 +426,9 @@ def test_invalid_addresses_are_named(text: str) -> None:
         lambda: pool.restore(text, "x"),
         lambda: pool.restore_cooling(text, 0),
         lambda: text in pool,
+        lambda: pool.covers(text),
+        lambda: text in pool.snapshot(),
+        lambda: pool.snapshot().owner_of(text),
         lambda: AddressPool([(text, "10.0.0.1")]),
     ):
         with pytest.raises(InvalidAddress) as caught:

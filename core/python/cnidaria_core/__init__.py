@@ -2,6 +2,7 @@
 
 from cnidaria_core._core import (
     AddressPool,
+    AddressPoolSnapshot,
     PolicyChanges,
     PolicyDecision,
     PolicyEngine,
@@ -31,6 +32,7 @@ from cnidaria_core.errors import (
 __all__ = [
     "AddressOutOfRange",
     "AddressPool",
+    "AddressPoolSnapshot",
     "AddressReserved",
     "AddressTaken",
     "CoreError",

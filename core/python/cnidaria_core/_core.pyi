@@ -1,5 +1,9 @@
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Literal, TypedDict, final, type_check_only
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from ipaddress import IPv4Address, IPv6Address
+from typing import Any, Literal, TypeAlias, TypedDict, final, type_check_only
+
+_Address: TypeAlias = str | int | bytes | IPv4Address | IPv6Address
+_Change: TypeAlias = tuple[str, str | None, str | None]
 
 @type_check_only
 class PoolStats(TypedDict):
@@ -19,10 +23,16 @@ class AddressPool:
     """Unique addresses from ranges of one family, IPv4 or IPv6.
 
     Handed out are addresses not used yet, round robin from the one handed out last; when there are
-    none, the least recently released one whose cool-down is over. Addresses are text and come back
-    in canonical form. Times are seconds of any clock that does not go back, as CLOCK_BOOTTIME;
-    negative and infinite ones are a `ValueError`. Any call with text that is no address raises
-    `InvalidAddress`. Calls from several threads are safe.
+    none, the least recently released one whose cool-down is over. Times are seconds of any clock
+    that does not go back, as CLOCK_BOOTTIME (to a pool, one that does stands still); negative and
+    infinite ones are a `ValueError`. Calls from several threads are safe.
+
+    An address may be text, a number (of the pool's family), 4 or 16 bytes in network order, or an
+    object of module `ipaddress`; it comes back as text in canonical form. What is no address
+    raises `InvalidAddress`, or `TypeError` if it is of another type.
+
+    Its length is the number of leases. Two pools are equal if they hold the same and go on in the
+    same way.
     """
 
     def __new__(
@@ -42,7 +52,7 @@ class AddressPool:
     def allocate(
         self,
         owner: str,
-        address: str | None = None,
+        address: _Address | None = None,
         now: float = 0.0,
         *,
         reserved: bool = False,
@@ -54,22 +64,28 @@ class AddressPool:
         Raises `PoolExhausted`, `AddressTaken`, `AddressOutOfRange`, `AddressReserved`.
         """
 
-    def release(self, address: str, now: float = 0.0) -> str | None:
-        """Give an address back; return its owner, `None` if it had none."""
+    def release(self, address: _Address, now: float = 0.0, *, used: bool = True) -> str | None:
+        """Give an address back; return its owner, `None` if it had none.
 
-    def release_owner(self, owner: str, now: float = 0.0) -> list[str]:
-        """Give back all addresses of an owner; return them in the order they were taken."""
+        With `used` false it need not cool down: it is as if it had never been handed out.
+        """
 
-    def reserve(self, address: str) -> bool:
+    def release_owner(self, owner: str, now: float = 0.0, *, used: bool = True) -> list[str]:
+        """Give back all addresses of an owner; return them in the order they were taken.
+
+        `used` is as in `release`.
+        """
+
+    def reserve(self, address: _Address) -> bool:
         """Keep a free address from being handed out; return whether it was not reserved before.
 
         Raises `AddressTaken`, `AddressOutOfRange`.
         """
 
-    def unreserve(self, address: str) -> bool:
+    def unreserve(self, address: _Address) -> bool:
         """End a reservation; return whether there was one. An owner keeps the address."""
 
-    def owner_of(self, address: str) -> str | None:
+    def owner_of(self, address: _Address) -> str | None:
         """Return whose the address is."""
 
     def addresses_of(self, owner: str) -> list[str]:
@@ -78,7 +94,7 @@ class AddressPool:
     def leases(self) -> list[tuple[str, str]]:
         """Return all (address, owner) in the order of the pool."""
 
-    def restore(self, address: str, owner: str) -> None:
+    def restore(self, address: _Address, owner: str) -> None:
         """Take an address that was handed out before a restart, reserved or not.
 
         Restored in the order they were handed out, the round robin goes on where it was.
@@ -86,7 +102,7 @@ class AddressPool:
         Raises `AddressTaken`, `AddressOutOfRange`, and `AddressReserved` if it is excluded.
         """
 
-    def restore_cooling(self, address: str, released_at: float) -> None:
+    def restore_cooling(self, address: _Address, released_at: float) -> None:
         """Mark a free address as released then; one that is taken or reserved stays so.
 
         Raises `AddressOutOfRange`, and `AddressReserved` if it is excluded.
@@ -99,11 +115,81 @@ class AddressPool:
     def capacity(self) -> int:
         """Addresses of the pool, without the excluded ones."""
 
+    def covers(self, address: _Address) -> bool:
+        """Return whether the address is one of the pool's, taken or not."""
+
+    def snapshot(self) -> AddressPoolSnapshot:
+        """Return the pool as it is now, for good.
+
+        It takes microseconds, and shares memory with the pool until the pool changes.
+        """
+
+    def diff(self, later: AddressPool | AddressPoolSnapshot) -> list[_Change]:
+        """Return what changed hands up to `later`: see `AddressPoolSnapshot.diff`."""
+
+    def to_bytes(self) -> bytes:
+        """Return the pool as bytes (versioned msgpack); equal pools have equal ones."""
+
+    @staticmethod
+    def from_bytes(data: bytes) -> AddressPool:
+        """Make the pool that `to_bytes` was called on; it goes on in the same way.
+
+        Raises `MalformedBytes`.
+        """
+
     def __len__(self) -> int:
         """Return how many addresses are taken."""
 
-    def __contains__(self, address: str, /) -> bool:
-        """Return whether the address is one of the pool's, free or not."""
+    def __iter__(self) -> Iterator[str]:
+        """Iterate over the addresses that are taken now, in the order of the pool."""
+
+    def __contains__(self, address: _Address, /) -> bool:
+        """Return whether the address is taken."""
+
+@final
+class AddressPoolSnapshot:
+    """An `AddressPool` as it was at one moment: it never changes. Made by `AddressPool.snapshot`.
+
+    Methods are as the pool's. Two are equal if their pools held the same, and would have gone on
+    in the same way.
+    """
+
+    def owner_of(self, address: _Address) -> str | None:
+        """Return whose the address was."""
+
+    def addresses_of(self, owner: str) -> list[str]:
+        """Return the addresses of an owner in the order they were taken."""
+
+    def leases(self) -> list[tuple[str, str]]:
+        """Return all (address, owner) in the order of the pool."""
+
+    def stats(self) -> PoolStats:
+        """Return the numbers of addresses by what they were."""
+
+    @property
+    def capacity(self) -> int:
+        """Addresses of the pool, without the excluded ones."""
+
+    def covers(self, address: _Address) -> bool:
+        """Return whether the address is one of the pool's, taken or not."""
+
+    def diff(self, later: AddressPool | AddressPoolSnapshot) -> list[_Change]:
+        """Return (address, owner before, owner after) where they differ, by address.
+
+        `None` is for no owner. Between snapshots of one pool it costs what changed, not what is.
+        """
+
+    def to_bytes(self) -> bytes:
+        """Return what `AddressPool.from_bytes` makes a pool of."""
+
+    def __len__(self) -> int:
+        """Return how many addresses were taken."""
+
+    def __iter__(self) -> Iterator[str]:
+        """Iterate over the addresses that were taken, in the order of the pool."""
+
+    def __contains__(self, address: _Address, /) -> bool:
+        """Return whether the address was taken."""
 
 @final
 class PolicyReason:

@@ -14,17 +14,18 @@ use hashbrown::hash_map::Entry;
 use super::Index;
 
 pub(super) const WORD_SHIFT: u32 = u64::BITS.ilog2();
+const WORD_MASK: Index = u64::BITS as Index - 1;
 pub(super) const FULL: u64 = u64::MAX;
 
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone)]
 pub(super) struct Bitmap {
     levels: Vec<HashMap<Index, u64>>,
 }
 
 /// The word that a number is in, and the number's bit there.
+#[inline]
 pub(super) fn split(index: Index) -> (Index, u32) {
-    let bit = index & Index::from(u64::BITS - 1);
-    (index >> WORD_SHIFT, u32::try_from(bit).expect("below 64"))
+    (index >> WORD_SHIFT, (index & WORD_MASK) as u32)
 }
 
 impl Bitmap {

@@ -2,8 +2,8 @@
 
 use std::fmt;
 use std::net::IpAddr;
-use std::sync::Arc;
 
+use super::name::Owner;
 use super::space::Interval;
 
 /// Result of the operations of a pool.
@@ -34,7 +34,7 @@ pub enum Error {
         capacity: u128,
     },
     /// The wished address has an owner.
-    Taken(IpAddr, Arc<str>),
+    Taken(IpAddr, Owner),
     /// The wished address is in no range of the pool.
     OutOfRange(IpAddr),
     /// The wished address is reserved, or excluded from the pool.

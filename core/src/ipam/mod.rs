@@ -1,15 +1,24 @@
 //! Which address is free: [`AddressPool`].
 
 mod bitmap;
+mod bytes;
+mod cells;
 mod error;
+mod leases;
+mod name;
+mod owners;
+mod paged;
 mod pool;
+mod queue;
+mod snapshot;
 mod space;
-mod table;
 #[cfg(test)]
 mod tests;
 
 pub use error::{Error, Result};
+pub use name::Owner;
 pub use pool::{AddressPool, Lease, Stats};
+pub use snapshot::{Change, Snapshot};
 pub use space::Interval;
 
 /// Position of an address in its pool: 0 is the first address of the first range.

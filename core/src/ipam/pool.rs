@@ -1,33 +1,23 @@
 //! A pool of addresses that hands out, takes back, and lets cool down.
 
-use std::collections::BTreeMap;
 use std::net::IpAddr;
-use std::sync::Arc;
 use std::time::Duration;
 
-use hashbrown::HashMap;
-use hashbrown::hash_map::EntryRef;
-use smallvec::{SmallVec, smallvec};
-
 use super::Index;
+use super::cells::{Cell, Cells, Id};
 use super::error::{Error, Result};
+use super::leases::Leases;
+use super::name::Owner;
+use super::queue::{Note, Queue};
+use super::snapshot::Snapshot;
 use super::space::{Interval, Space};
-use super::table::Table;
 
 /// Released addresses that are remembered in their order. It bounds the memory of a pool that is
 /// too large to be ever used up; there, the distance in the ring separates uses of an address.
 const HISTORY: usize = 1 << 16;
 
-/// When an address was released, in nanoseconds; the number orders those of the same time.
-type Stamp = (u64, u64);
-
-/// What an address is, unless it is simply free.
-#[derive(Debug)]
-enum State {
-    Taken { owner: Arc<str>, reserved: bool },
-    Reserved,
-    Released(Stamp),
-}
+/// Notes of the queue that may be out of date before it is cleaned up, besides as many as are not.
+const STALE: usize = 1024;
 
 /// An address and who has it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,7 +25,7 @@ pub struct Lease {
     /// The address.
     pub address: IpAddr,
     /// Whose it is.
-    pub owner: Arc<str>,
+    pub owner: Owner,
 }
 
 /// How a pool is used, in addresses.
@@ -55,35 +45,47 @@ pub struct Stats {
 ///
 /// Order: addresses not used yet, round robin from the one handed out last; when there are none, the
 /// least recently released one whose cool-down is over. Time is what the caller passes as `now`:
-/// any clock that does not go back. Every operation takes a few steps, however full the pool is.
+/// any clock that does not go back; to a pool, one that does stands still. Every operation takes a
+/// few steps, however full the pool is.
 #[derive(Debug)]
 pub struct AddressPool {
-    space: Space,
-    cooldown: u64,
+    pub(super) space: Space,
+    /// The capacity, or what there never is room for.
+    members_at_most: u64,
+    pub(super) cooldown: u64,
     history: usize,
-    states: Table<State>,
-    owners: HashMap<Arc<str>, SmallVec<[Index; 1]>>,
-    released: BTreeMap<Stamp, Index>,
-    releases: u64,
+    /// What length of the queue is no reason to tidy it up.
+    longest: usize,
+    pub(super) cells: Cells,
+    pub(super) leases: Leases,
+    pub(super) queue: Queue,
+    /// Whether the queue is in the order of time.
+    sorted: bool,
+    /// The latest release.
+    pub(super) clock: u64,
+    released: usize,
     reserved: usize,
-    taken: usize,
     /// Where the search for an unused address goes on.
-    cursor: Index,
+    pub(super) cursor: Index,
 }
 
 impl AddressPool {
     /// A pool of `ranges` in their order, less what is in `exclude` (which may lie outside too).
     pub fn new(ranges: &[Interval], exclude: &[Interval], cooldown: Duration) -> Result<Self> {
+        let space = Space::new(ranges, exclude)?;
         Ok(Self {
-            space: Space::new(ranges, exclude)?,
+            members_at_most: u64::try_from(space.capacity()).unwrap_or(u64::MAX),
+            space,
             cooldown: nanoseconds(cooldown),
             history: HISTORY,
-            states: Table::default(),
-            owners: HashMap::new(),
-            released: BTreeMap::new(),
-            releases: 0,
+            longest: STALE,
+            cells: Cells::default(),
+            leases: Leases::default(),
+            queue: Queue::default(),
+            sorted: true,
+            clock: 0,
+            released: 0,
             reserved: 0,
-            taken: 0,
             cursor: 0,
         })
     }
@@ -91,38 +93,38 @@ impl AddressPool {
     #[cfg(test)]
     pub(super) fn with_history(mut self, history: usize) -> Self {
         self.history = history;
+        self.longest = history.min(STALE);
         self
     }
 
     #[cfg(test)]
-    pub(super) fn words(&self) -> usize {
-        self.states.words()
+    pub(super) fn bytes(&self) -> usize {
+        self.cells.bytes() + self.leases.bytes() + self.queue.bytes()
     }
 
     /// Takes the next free address.
     pub fn allocate(&mut self, owner: &str, now: Duration) -> Result<IpAddr> {
-        let index = match self.next_unused() {
-            Some(index) => {
-                self.cursor = index + 1;
-                index
-            }
-            None => self.next_cooled(nanoseconds(now)).ok_or_else(|| self.exhausted())?,
+        let id = if self.cells.members() == self.members_at_most {
+            self.take_cooled(owner, now).ok_or_else(|| self.exhausted())?
+        } else {
+            self.take_unused(owner)
         };
-        self.take(index, owner, false);
-        Ok(self.space.address(index))
+        Ok(self.space.address(self.cells.index(id)))
     }
 
     /// Takes this very address, also while it cools down. With `reserved` it may be a reserved one,
     /// which is reserved again once it is released.
     pub fn allocate_address(&mut self, owner: &str, address: IpAddr, reserved: bool) -> Result<()> {
         let index = self.space.index(address)?;
-        let was_reserved = match self.states.get(index) {
-            Some(State::Taken { owner, .. }) => return Err(Error::Taken(address, owner.clone())),
-            Some(State::Reserved) if !reserved => return Err(Error::Reserved(address)),
-            Some(State::Reserved) => true,
-            Some(State::Released(_)) | None => false,
-        };
-        self.take(index, owner, was_reserved);
+        let cell = self.cells.at(index);
+        if let Some(lease) = cell.lease() {
+            return Err(Error::Taken(address, self.leases.owner(lease).clone()));
+        }
+        if cell == Cell::RESERVED && !reserved {
+            return Err(Error::Reserved(address));
+        }
+        let id = self.cells.id_or_new(index);
+        self.take(id, owner);
         Ok(())
     }
 
@@ -134,39 +136,63 @@ impl AddressPool {
         Ok(())
     }
 
-    /// Marks a free address as released at that time; one that is taken or reserved stays so.
-    pub fn restore_cooling(&mut self, address: IpAddr, released_at: Duration) -> Result<()> {
-        let index = self.space.index(address)?;
-        if matches!(self.states.get(index), None | Some(State::Released(_))) {
-            self.cool(index, nanoseconds(released_at));
+    /// Marks a free address as released at that time; one that is taken or reserved stays so. Tells
+    /// whether it was unused before.
+    pub fn restore_cooling(&mut self, address: IpAddr, released_at: Duration) -> Result<bool> {
+        let (index, time) = (self.space.index(address)?, nanoseconds(released_at));
+        let cell = self.cells.at(index);
+        if cell != Cell::UNUSED && !cell.is_released() {
+            return Ok(false);
         }
-        Ok(())
+        let id = self.cells.id_or_new(index);
+        let place = self.queue.push(Note { time, id });
+        self.cells.update(id, |_| Cell::released(place));
+        self.released += usize::from(!cell.is_released());
+        self.sorted &= time >= self.clock;
+        self.clock = self.clock.max(time);
+        if self.queue.len() > 2 * self.released + STALE {
+            self.sort();
+        }
+        Ok(cell == Cell::UNUSED)
     }
 
     /// Gives an address back; tells whose it was, `None` if nobody's.
-    pub fn release(&mut self, address: IpAddr, now: Duration) -> Option<Arc<str>> {
-        let index = self.space.index(address).ok()?;
-        let Some(State::Taken { owner, .. }) = self.states.get(index) else {
-            return None;
-        };
-        let owner = owner.clone();
-        if let EntryRef::Occupied(mut held) = self.owners.entry_ref(&*owner) {
-            held.get_mut().retain(|other| *other != index);
-            if held.get().is_empty() {
-                held.remove();
+    ///
+    /// With `used` it has to cool down; without, it is as if it had never been handed out.
+    pub fn release(&mut self, address: IpAddr, now: Duration, used: bool) -> Option<&Owner> {
+        let id = self.cells.id(self.space.index(address).ok()?)?;
+        let before = self.cells.update(id, |cell| {
+            if cell.lease().is_none() {
+                cell
+            } else if cell.is_taken_and_reserved() {
+                Cell::RESERVED
+            } else if used {
+                self.clock = self.clock.max(nanoseconds(now));
+                Cell::released(self.queue.push(Note { time: self.clock, id }))
+            } else {
+                Cell::UNUSED
+            }
+        });
+        let lease = before.lease()?;
+        if before.is_taken_and_reserved() {
+            self.reserved += 1;
+        } else if used {
+            self.released += 1;
+            if self.queue.len() > self.longest {
+                self.tidy();
             }
         }
-        self.give_back(index, nanoseconds(now));
-        Some(owner)
+        self.leases.remove(lease);
+        Some(self.leases.owner(lease))
     }
 
     /// Gives back all addresses of an owner; tells which, in the order in which they were taken.
-    pub fn release_owner(&mut self, owner: &str, now: Duration) -> Vec<IpAddr> {
-        let held = self.owners.remove(owner).unwrap_or_default();
-        for index in &held {
-            self.give_back(*index, nanoseconds(now));
+    pub fn release_owner(&mut self, owner: &str, now: Duration, used: bool) -> Vec<IpAddr> {
+        let held = self.addresses_of(owner);
+        for address in &held {
+            self.release(*address, now, used);
         }
-        held.iter().map(|index| self.space.address(*index)).collect()
+        held
     }
 
     /// Keeps a free address from being handed out; tells whether it was not reserved before.
@@ -175,160 +201,199 @@ impl AddressPool {
             Err(Error::Reserved(_)) => return Ok(false),
             other => other?,
         };
-        match self.states.get(index) {
-            Some(State::Taken { owner, .. }) => return Err(Error::Taken(address, owner.clone())),
-            Some(State::Reserved) => return Ok(false),
-            Some(State::Released(_)) | None => {}
+        let cell = self.cells.at(index);
+        if let Some(lease) = cell.lease() {
+            return Err(Error::Taken(address, self.leases.owner(lease).clone()));
         }
-        self.set(index, Some(State::Reserved));
+        if cell == Cell::RESERVED {
+            return Ok(false);
+        }
+        let id = self.cells.id_or_new(index);
+        self.cells.update(id, |_| Cell::RESERVED);
+        self.released -= usize::from(cell.is_released());
+        self.reserved += 1;
         Ok(true)
     }
 
     /// Ends a reservation; tells whether there was one. An owner keeps the address.
     pub fn unreserve(&mut self, address: IpAddr) -> bool {
-        let Ok(index) = self.space.index(address) else {
+        let Some(id) = self.space.index(address).ok().and_then(|index| self.cells.id(index)) else {
             return false;
         };
-        match self.states.get_mut(index) {
-            Some(State::Taken { reserved, .. }) => std::mem::take(reserved),
-            Some(State::Reserved) => {
-                self.set(index, None);
-                true
-            }
-            Some(State::Released(_)) | None => false,
-        }
+        let before = self.cells.update(id, |cell| match cell.lease() {
+            Some(lease) => Cell::taken(lease, false),
+            None if cell == Cell::RESERVED => Cell::UNUSED,
+            None => cell,
+        });
+        self.reserved -= usize::from(before == Cell::RESERVED);
+        before == Cell::RESERVED || before.is_taken_and_reserved()
     }
 
     /// Whose an address is.
-    pub fn owner_of(&self, address: IpAddr) -> Option<&Arc<str>> {
-        match self.states.get(self.space.index(address).ok()?) {
-            Some(State::Taken { owner, .. }) => Some(owner),
-            _ => None,
-        }
+    pub fn owner_of(&self, address: IpAddr) -> Option<&Owner> {
+        let lease = self.cells.at(self.space.index(address).ok()?).lease()?;
+        Some(self.leases.owner(lease))
     }
 
     /// The addresses of an owner, in the order in which they were taken.
     pub fn addresses_of(&self, owner: &str) -> Vec<IpAddr> {
-        let held = self.owners.get(owner).map(SmallVec::as_slice).unwrap_or_default();
-        held.iter().map(|index| self.space.address(*index)).collect()
+        self.leases.of(owner).map(|id| self.space.address(self.cells.index(id))).collect()
+    }
+
+    /// The address family, 4 or 6.
+    pub fn family(&self) -> u8 {
+        self.space.family()
     }
 
     /// Whether an address is one of the pool's, free or not.
-    pub fn contains(&self, address: IpAddr) -> bool {
+    pub fn covers(&self, address: IpAddr) -> bool {
         self.space.index(address).is_ok()
     }
 
     /// All that is taken, in the order of the pool.
-    pub fn leases(&self) -> Vec<Lease> {
-        let taken = self.states.iter().filter_map(|(index, state)| match state {
-            State::Taken { owner, .. } => Some((index, owner)),
-            _ => None,
-        });
-        let mut taken: Vec<_> = taken.collect();
-        taken.sort_unstable_by_key(|(index, _)| *index);
-        let lease = |(index, owner): (Index, &Arc<str>)| Lease {
-            address: self.space.address(index),
-            owner: owner.clone(),
-        };
-        taken.into_iter().map(lease).collect()
+    pub fn leases(&self) -> impl Iterator<Item = Lease> {
+        self.cells.iter().filter_map(|(index, cell)| self.lease(index, cell))
+    }
+
+    pub(super) fn lease(&self, index: Index, cell: Cell) -> Option<Lease> {
+        let owner = self.leases.owner(cell.lease()?).clone();
+        Some(Lease { address: self.space.address(index), owner })
+    }
+
+    /// The pool as it is now, for good: a few microseconds, and a copy of each page of 4 KiB that
+    /// the pool changes first thereafter.
+    pub fn snapshot(&mut self) -> Snapshot {
+        Snapshot::new(Self {
+            space: self.space.clone(),
+            cells: self.cells.share(),
+            leases: self.leases.share(),
+            queue: self.queue.share(),
+            ..*self
+        })
     }
 
     /// How many addresses are taken.
     pub fn len(&self) -> usize {
-        self.taken
+        self.leases.len()
     }
 
     /// Whether nothing is taken.
     pub fn is_empty(&self) -> bool {
-        self.taken == 0
+        self.len() == 0
     }
 
     /// The numbers of addresses, by what they are.
     pub fn stats(&self) -> Stats {
         Stats {
             capacity: self.space.capacity(),
-            taken: self.taken as u128,
+            taken: self.len() as u128,
             reserved: self.reserved as u128,
-            released: self.released.len() as u128,
+            released: self.released as u128,
         }
     }
 
-    /// The next address with no past, from the cursor round to it.
-    fn next_unused(&self) -> Option<Index> {
-        let with_past = (self.taken + self.reserved + self.released.len()) as u128;
-        if with_past == self.space.capacity() {
-            return None;
-        }
-        let below_end = |index: &Index| *index < self.space.capacity();
-        let ahead = self.states.next_vacant(self.cursor).filter(below_end);
-        ahead.or_else(|| self.states.next_vacant(0).filter(below_end))
-    }
-
-    fn next_cooled(&self, now: u64) -> Option<Index> {
-        let ((released_at, _), index) = self.released.first_key_value()?;
-        // With no cool-down, times do not matter at all: a caller may leave them out.
-        let cooled = self.cooldown == 0 || released_at.saturating_add(self.cooldown) <= now;
-        cooled.then_some(*index)
-    }
-
+    #[cold]
     fn exhausted(&self) -> Error {
         let Stats { capacity, taken, reserved, released } = self.stats();
         Error::Exhausted { taken, cooling: released, reserved, capacity }
     }
 
-    fn take(&mut self, index: Index, owner: &str, reserved: bool) {
-        let owner = match self.owners.entry_ref(owner) {
-            EntryRef::Occupied(mut held) => {
-                held.get_mut().push(index);
-                held.key().clone()
-            }
-            EntryRef::Vacant(none) => none.insert_entry(smallvec![index]).key().clone(),
-        };
-        self.set(index, Some(State::Taken { owner, reserved }));
+    /// An address that has no owner gets one.
+    #[inline(never)]
+    fn take(&mut self, id: Id, owner: &str) {
+        let lease = self.leases.add(id, owner);
+        let before = self.cells.update(id, |cell| Cell::taken(lease, cell == Cell::RESERVED));
+        self.released -= usize::from(before.is_released());
+        self.reserved -= usize::from(before == Cell::RESERVED);
     }
 
-    /// The address has lost its owner: what is it now?
-    fn give_back(&mut self, index: Index, now: u64) {
-        if let Some(State::Taken { reserved: true, .. }) = self.states.get(index) {
-            self.set(index, Some(State::Reserved));
-        } else {
-            self.cool(index, now);
-        }
+    /// Takes the next unused address, from the cursor round to it. There is one.
+    #[inline(never)]
+    fn take_unused(&mut self, owner: &str) -> Id {
+        let below_end = |index: &Index| *index < self.space.capacity();
+        let ahead = self.cells.next_unused(self.cursor).filter(below_end);
+        let index = ahead.or_else(|| self.cells.next_unused(0)).expect("not all are used");
+        self.cursor = index + 1;
+        let id = self.cells.id_or_new(index);
+        self.take(id, owner);
+        id
     }
 
-    fn cool(&mut self, index: Index, released_at: u64) {
-        self.releases += 1;
-        self.set(index, Some(State::Released((released_at, self.releases))));
-        while self.released.len() > self.history {
-            let Some(oldest) = self.next_cooled(released_at) else {
-                return;
-            };
-            self.set(oldest, None);
-        }
+    /// Takes the least recently released address, if its cool-down is over.
+    #[inline(always)]
+    fn take_cooled(&mut self, owner: &str, now: Duration) -> Option<Id> {
+        self.reuse(|| nanoseconds(now), |leases, id| Cell::taken(leases.add(id, owner), false))
     }
 
-    /// Changes what an address is. The only writer of these tables, so they stay in step.
-    fn set(&mut self, index: Index, state: Option<State>) {
-        match &state {
-            Some(State::Taken { .. }) => self.taken += 1,
-            Some(State::Reserved) => self.reserved += 1,
-            Some(State::Released(stamp)) => {
-                self.released.insert(*stamp, index);
-            }
-            None => {}
+    /// Makes something else of the least recently released address, if its cool-down is over.
+    #[inline(always)]
+    fn reuse(
+        &mut self,
+        now: impl Fn() -> u64,
+        mut becomes: impl FnMut(&mut Leases, Id) -> Cell,
+    ) -> Option<Id> {
+        if !self.sorted {
+            self.sort();
         }
-        match self.states.replace(index, state) {
-            Some(State::Taken { .. }) => self.taken -= 1,
-            Some(State::Reserved) => self.reserved -= 1,
-            Some(State::Released(stamp)) => {
-                self.released.remove(&stamp);
+        while let Some((place, Note { time, id })) = self.queue.first() {
+            // With no cool-down, times do not matter at all: a caller may leave them out.
+            if self.cooldown != 0 && time.saturating_add(self.cooldown) > now() {
+                return None;
             }
-            None => {}
+            let noted = Cell::released(place);
+            let before = self.cells.update(id, |cell| {
+                if cell == noted { becomes(&mut self.leases, id) } else { cell }
+            });
+            self.queue.pop();
+            if before == noted {
+                self.released -= 1;
+                return Some(id);
+            }
         }
+        None
+    }
+
+    /// Forgets the oldest of more than enough released addresses, and rids the queue of notes that
+    /// are out of date when there are many.
+    #[cold]
+    #[inline(never)]
+    fn tidy(&mut self) {
+        let clock = self.clock;
+        while self.released > self.history {
+            if self.reuse(move || clock, |_, _| Cell::UNUSED).is_none() {
+                break;
+            }
+        }
+        if self.queue.len() > 2 * self.released + STALE {
+            self.sort();
+        }
+        self.longest = self.history.min(2 * self.queue.len() + STALE);
+    }
+
+    /// The released addresses in the order of time.
+    pub(super) fn released(&self) -> Vec<Note> {
+        let notes = self.queue.iter();
+        let live = notes.filter(|(at, note)| self.cells.get(note.id) == Cell::released(*at));
+        let mut live: Vec<Note> = live.map(|(_, note)| note).collect();
+        live.sort_by_key(|note| note.time);
+        live
+    }
+
+    /// Brings the queue into the order of time, with no notes that are out of date.
+    #[cold]
+    #[inline(never)]
+    fn sort(&mut self) {
+        let live = self.released();
+        self.queue.clear();
+        for note in live {
+            let place = self.queue.push(note);
+            self.cells.update(note.id, |_| Cell::released(place));
+        }
+        self.sorted = true;
     }
 }
 
 /// Enough for 584 years; later ones are all the same.
 fn nanoseconds(time: Duration) -> u64 {
-    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
+    time.as_secs().saturating_mul(1_000_000_000).saturating_add(time.subsec_nanos().into())
 }

@@ -35,9 +35,10 @@ struct Segment {
     start: Index,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Space {
     v6: bool,
+    ranges: Vec<Interval>,
     /// In the order of the ranges, so `start` grows.
     segments: Vec<Segment>,
     /// The same, but `span.first` grows.
@@ -45,6 +46,8 @@ pub(super) struct Space {
     /// Sorted, disjoint.
     excluded: Vec<Span>,
     capacity: u128,
+    /// Of an IPv4 pool with one segment, first and last address.
+    only: Option<(u32, u32)>,
 }
 
 fn number(address: IpAddr) -> u128 {
@@ -52,6 +55,14 @@ fn number(address: IpAddr) -> u128 {
         IpAddr::V4(v4) => u128::from(v4.to_bits()),
         IpAddr::V6(v6) => v6.to_bits(),
     }
+}
+
+const LOW: u128 = u32::MAX as u128;
+
+/// The number of an IPv4 address.
+#[inline]
+fn low(n: u128) -> u32 {
+    (n & LOW) as u32
 }
 
 impl Space {
@@ -69,7 +80,33 @@ impl Space {
         }
         let mut by_address = segments.clone();
         by_address.sort_unstable_by_key(|segment| segment.span.first);
-        Ok(Self { v6, segments, by_address, excluded, capacity })
+        let only = match &segments[..] {
+            [Segment { span, .. }] if !v6 => Some((low(span.first), low(span.last))),
+            _ => None,
+        };
+        let ranges = ranges.to_vec();
+        Ok(Self { v6, ranges, segments, by_address, excluded, capacity, only })
+    }
+
+    pub fn ranges(&self) -> &[Interval] {
+        &self.ranges
+    }
+
+    /// What is left out, sorted and disjoint, whether it would be in a range or not.
+    pub fn excluded(&self) -> impl Iterator<Item = Interval> {
+        self.excluded.iter().map(|span| Interval {
+            first: self.of_number(span.first),
+            last: self.of_number(span.last),
+        })
+    }
+
+    /// Whether an index means the same in both.
+    pub fn is_like(&self, other: &Self) -> bool {
+        self.ranges == other.ranges && self.excluded == other.excluded
+    }
+
+    pub fn family(&self) -> u8 {
+        if self.v6 { 6 } else { 4 }
     }
 
     pub fn capacity(&self) -> u128 {
@@ -77,7 +114,17 @@ impl Space {
     }
 
     /// The index of an address of the pool.
+    #[inline]
     pub fn index(&self, address: IpAddr) -> Result<Index> {
+        match (self.only, address) {
+            (Some((first, last)), IpAddr::V4(v4)) if (first..=last).contains(&v4.to_bits()) => {
+                Ok((v4.to_bits() - first).into())
+            }
+            _ => self.search(address),
+        }
+    }
+
+    fn search(&self, address: IpAddr) -> Result<Index> {
         if address.is_ipv6() != self.v6 {
             return Err(Error::OutOfRange(address));
         }
@@ -92,15 +139,23 @@ impl Space {
     }
 
     /// The address at an index below the capacity.
+    #[inline]
     pub fn address(&self, index: Index) -> IpAddr {
+        match self.only {
+            Some((first, _)) => IpAddr::V4((first + low(index)).into()),
+            None => self.nth(index),
+        }
+    }
+
+    fn nth(&self, index: Index) -> IpAddr {
         let after = self.segments.partition_point(|segment| segment.start <= index);
         let segment = self.segments[after - 1];
         let n = segment.span.first + (index - segment.start);
-        if self.v6 {
-            IpAddr::V6(n.into())
-        } else {
-            IpAddr::V4(u32::try_from(n).expect("IPv4 spans hold 32-bit numbers").into())
-        }
+        self.of_number(n)
+    }
+
+    fn of_number(&self, n: u128) -> IpAddr {
+        if self.v6 { IpAddr::V6(n.into()) } else { IpAddr::V4(low(n).into()) }
     }
 
     fn is_excluded(&self, n: u128) -> bool {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 
-use super::{AddressPool, Error, Interval};
+use super::{AddressPool, Change, Error, Interval, Snapshot};
 
 fn ip(text: &str) -> IpAddr {
     text.parse().unwrap()
@@ -26,14 +26,18 @@ fn seconds(n: u64) -> Duration {
     Duration::from_secs(n)
 }
 
+/// Address, owner, and whether it is reserved, in the order of taking.
+type Taken = Vec<(IpAddr, String, bool)>;
+
 /// Everything written down in lists and searched from end to end.
 struct Twin {
     addresses: Vec<IpAddr>,
-    taken: Vec<(IpAddr, String, bool)>,
+    taken: Taken,
     reserved: Vec<IpAddr>,
     released: Vec<(u64, IpAddr)>,
     cooldown: u64,
     history: usize,
+    clock: u64,
     cursor: usize,
 }
 
@@ -84,13 +88,14 @@ impl Twin {
         Ok(())
     }
 
-    fn release(&mut self, address: IpAddr, now: u64) -> Option<String> {
+    fn release(&mut self, address: IpAddr, now: u64, used: bool) -> Option<String> {
         let at = self.taken.iter().position(|(a, _, _)| *a == address)?;
         let (_, owner, reserved) = self.taken.remove(at);
         if reserved {
             self.reserved.push(address);
-        } else {
-            self.cool(address, now);
+        } else if used {
+            self.cool(address, now.max(self.clock));
+            self.forget();
         }
         Some(owner)
     }
@@ -99,7 +104,11 @@ impl Twin {
         self.released.retain(|(_, a)| *a != address);
         self.released.push((released_at, address));
         self.released.sort_by_key(|(at, _)| *at);
-        while self.released.len() > self.history && self.cooled(self.released[0].0, released_at) {
+        self.clock = self.clock.max(released_at);
+    }
+
+    fn forget(&mut self) {
+        while self.released.len() > self.history && self.cooled(self.released[0].0, self.clock) {
             self.released.remove(0);
         }
     }
@@ -111,38 +120,45 @@ enum Step {
     Wish(u8, usize, bool),
     Restore(u8, usize),
     RestoreCooling(usize, u64),
-    Release(usize),
-    ReleaseOwner(u8),
+    Release(usize, bool),
+    ReleaseOwner(u8, bool),
     Reserve(usize),
     Unreserve(usize),
     Wait(u64),
+    TurnBack(u64),
+    Snapshot,
+    ByBytes,
 }
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
-    let (owner, at) = (0..6u8, 0..200usize);
+    let (owner, at) = (0..6u8, 0..1000usize);
     let step = prop_oneof![
         6 => owner.clone().prop_map(Step::Allocate),
         1 => (owner.clone(), at.clone(), any::<bool>()).prop_map(|(o, a, r)| Step::Wish(o, a, r)),
         1 => (owner.clone(), at.clone()).prop_map(|(o, a)| Step::Restore(o, a)),
         1 => (at.clone(), 0..20u64).prop_map(|(a, ago)| Step::RestoreCooling(a, ago)),
-        4 => at.clone().prop_map(Step::Release),
-        1 => owner.prop_map(Step::ReleaseOwner),
+        4 => (at.clone(), any::<bool>()).prop_map(|(a, used)| Step::Release(a, used)),
+        1 => (owner, any::<bool>()).prop_map(|(o, used)| Step::ReleaseOwner(o, used)),
         1 => at.clone().prop_map(Step::Reserve),
         1 => at.prop_map(Step::Unreserve),
         2 => (0..10u64).prop_map(Step::Wait),
+        1 => (0..3u64).prop_map(Step::TurnBack),
+        1 => Just(Step::Snapshot),
+        1 => Just(Step::ByBytes),
     ];
     proptest::collection::vec(step, 0..150)
 }
 
 struct Pair {
     pool: AddressPool,
+    kept: Option<(Snapshot, Taken)>,
     twin: Twin,
     now: u64,
 }
 
 impl Pair {
-    fn new(ranges: &[(u8, u8)], cooldown: u64, history: usize) -> Self {
-        let address = |n: u8| IpAddr::from([10, 0, 0, n]);
+    fn new(ranges: &[(u16, u16)], cooldown: u64, history: usize) -> Self {
+        let address = |n: u16| IpAddr::from([10, 0, n.to_be_bytes()[0], n.to_be_bytes()[1]]);
         let intervals: Vec<_> = ranges
             .iter()
             .map(|(first, last)| Interval { first: address(*first), last: address(*last) })
@@ -158,13 +174,14 @@ impl Pair {
             released: vec![],
             cooldown,
             history,
+            clock: 0,
             cursor: 0,
         };
-        Self { pool: pool.with_history(history), twin, now: 0 }
+        Self { pool: pool.with_history(history), kept: None, twin, now: 0 }
     }
 
     fn step(&mut self, step: &Step) {
-        let Self { pool, twin, now } = self;
+        let Self { pool, twin, now, .. } = self;
         let at = |n: usize| twin.addresses[n % twin.addresses.len()];
         let name = |owner: u8| format!("owner{owner}");
         let time = seconds(*now);
@@ -193,19 +210,20 @@ impl Pair {
                 }
                 pool.restore_cooling(address, seconds(released_at)).unwrap();
             }
-            Step::Release(n) => {
+            Step::Release(n, used) => {
                 let address = at(n);
-                let expected = twin.release(address, *now);
-                assert_eq!(pool.release(address, time).as_deref(), expected.as_deref());
+                let expected = twin.release(address, *now, used);
+                let got = pool.release(address, time, used).map(|owner| owner.to_string());
+                assert_eq!(got, expected);
             }
-            Step::ReleaseOwner(owner) => {
+            Step::ReleaseOwner(owner, used) => {
                 let owner = name(owner);
                 let held = twin.taken.iter().filter(|(_, o, _)| *o == owner).map(|(a, _, _)| *a);
                 let held: Vec<_> = held.collect();
                 for address in &held {
-                    twin.release(*address, *now);
+                    twin.release(*address, *now, used);
                 }
-                assert_eq!(pool.release_owner(&owner, time), held);
+                assert_eq!(pool.release_owner(&owner, time, used), held);
             }
             Step::Reserve(n) => {
                 let address = at(n);
@@ -231,6 +249,13 @@ impl Pair {
                 assert_eq!(pool.unreserve(address), expected);
             }
             Step::Wait(n) => *now += n,
+            Step::TurnBack(n) => *now = now.saturating_sub(n),
+            Step::Snapshot => self.kept = Some((pool.snapshot(), twin.taken.clone())),
+            Step::ByBytes => {
+                let again = AddressPool::from_bytes(&pool.to_bytes()).unwrap();
+                assert_eq!(again, *pool);
+                *pool = again.with_history(twin.history);
+            }
         }
     }
 
@@ -241,25 +266,65 @@ impl Pair {
         assert_eq!(stats.reserved, twin.reserved.len() as u128);
         assert_eq!(stats.released, twin.released.len() as u128);
         assert_eq!(stats.capacity, twin.addresses.len() as u128);
+    }
+
+    fn compare_all(&self) {
+        let Self { pool, twin, .. } = self;
         for address in &twin.addresses {
             let owner =
                 twin.taken.iter().find(|(a, _, _)| a == address).map(|(_, o, _)| o.as_str());
-            assert_eq!(pool.owner_of(*address).map(AsRef::as_ref), owner);
+            assert_eq!(pool.owner_of(*address).map(|owner| &**owner), owner);
         }
         for lease in pool.leases() {
             assert!(pool.addresses_of(&lease.owner).contains(&lease.address));
         }
     }
+
+    /// The snapshot is what the twin was then, and tells what changed since.
+    fn compare_kept(&mut self) {
+        let Some((kept, taken)) = &self.kept else {
+            return;
+        };
+        assert_eq!(kept.len(), taken.len());
+        for (_, owner, _) in taken {
+            let held = taken.iter().filter(|(_, o, _)| o == owner).map(|(a, _, _)| *a);
+            assert_eq!(kept.addresses_of(owner), held.collect::<Vec<_>>());
+        }
+        let owner = |list: &[(IpAddr, String, bool)], address| {
+            let found = list.iter().find(|(a, _, _)| *a == address);
+            found.map(|(_, owner, _)| owner.as_str().into())
+        };
+        let mut addresses = self.twin.addresses.clone();
+        addresses.sort_unstable();
+        let changes = addresses.into_iter().map(|address| Change {
+            address,
+            before: owner(taken, address),
+            after: owner(&self.twin.taken, address),
+        });
+        let changes: Vec<_> = changes.filter(|change| change.before != change.after).collect();
+        assert_eq!(kept.diff(&self.pool.snapshot()), changes);
+    }
 }
 
 proptest! {
     #[test]
-    fn does_what_the_twin_does(steps in steps(), cooldown in 0..8u64, history in 0..40usize) {
-        let mut pair = Pair::new(&[(100, 170), (3, 5), (20, 20)], cooldown, history);
+    fn does_what_the_twin_does(
+        steps in steps(),
+        ranges in prop_oneof![Just([(100, 170), (3, 5)]), Just([(20, 20), (1000, 1280)])],
+        full in 0..4usize,
+        cooldown in 0..8u64,
+        history in 0..40usize,
+    ) {
+        let mut pair = Pair::new(&ranges, cooldown, history);
+        for n in 0..full * pair.twin.addresses.len() / 3 {
+            pair.step(&Step::Allocate(u8::try_from(n % 6).unwrap()));
+        }
         for step in &steps {
             pair.step(step);
             pair.compare();
         }
+        pair.compare_all();
+        pair.compare_kept();
     }
 }
 
@@ -299,7 +364,7 @@ fn excluded_addresses_are_no_part_of_the_pool() {
     assert_eq!(pool.reserve(excluded), Ok(false));
     let outside = ip("10.0.0.8");
     assert_eq!(pool.allocate_address("x", outside, true), Err(Error::OutOfRange(outside)));
-    assert_eq!(pool.release(outside, Duration::ZERO), None);
+    assert_eq!(pool.release(outside, Duration::ZERO, true), None);
     let full = pool.allocate("x", Duration::ZERO).unwrap_err();
     assert_eq!(full, Error::Exhausted { taken: 2, cooling: 0, reserved: 0, capacity: 2 });
 }
@@ -332,10 +397,10 @@ fn memory_goes_with_what_is_in_use() {
     let mut pool = pool(&[("fd00::", "fd00::ffff:ffff:ffff:ffff")], &[]).unwrap().with_history(100);
     for _ in 0..100_000 {
         let address = pool.allocate("pod", Duration::ZERO).unwrap();
-        pool.release(address, Duration::ZERO);
+        pool.release(address, Duration::ZERO, true);
     }
     assert_eq!(pool.allocate("pod", Duration::ZERO), Ok(ip("fd00::1:86a0")));
-    assert!(pool.words() <= 300, "{}", pool.words());
+    assert!(pool.bytes() <= 32 << 10, "{}", pool.bytes());
 }
 
 #[test]
@@ -348,6 +413,6 @@ fn every_address_of_a_full_pool_is_found() {
     assert_eq!(seen.len(), 65_536);
     assert!(pool.allocate("x", Duration::ZERO).is_err());
     let one = ip("10.0.200.77");
-    assert!(pool.release(one, Duration::ZERO).is_some());
+    assert!(pool.release(one, Duration::ZERO, true).is_some());
     assert_eq!(pool.allocate("x", Duration::ZERO), Ok(one));
 }

@@ -1,28 +1,93 @@
-//! `AddressPool` for Python: addresses as text, times as seconds.
+//! `AddressPool` for Python: addresses come back as text, times are seconds.
 
 use std::net::IpAddr;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
-use pyo3::types::PyDict;
+use pyo3::sync::MutexExt;
+use pyo3::types::{PyBytes, PyDict, PyInt, PyIterator, PyList, PyString};
 
-use super::address::{self, text};
+use super::address;
 use super::errors::InvalidPool;
-use crate::ipam::{self, Interval};
+use super::text::Text;
+use crate::ipam::{self, Change, Interval, Lease, Snapshot, Stats};
 use crate::prefix::Prefix;
 
 #[pyclass(frozen, module = "cnidaria_core")]
 pub struct AddressPool {
     pool: Mutex<ipam::AddressPool>,
+    /// What an address is of that is given as a number.
+    family: u8,
 }
 
 impl AddressPool {
-    fn lock(&self) -> MutexGuard<'_, ipam::AddressPool> {
+    fn lock(&self, py: Python<'_>) -> MutexGuard<'_, ipam::AddressPool> {
         // A panic in the pool is a bug that its caller has seen; the pool goes on for the others.
-        self.pool.lock().unwrap_or_else(PoisonError::into_inner)
+        self.pool.lock_py_attached(py).unwrap_or_else(PoisonError::into_inner)
     }
+
+    fn address(&self, value: &Bound<'_, PyAny>) -> PyResult<IpAddr> {
+        of_family(value, self.family)
+    }
+}
+
+#[pyclass(frozen, module = "cnidaria_core")]
+pub struct AddressPoolSnapshot {
+    snapshot: Arc<Snapshot>,
+}
+
+impl AddressPoolSnapshot {
+    fn address(&self, value: &Bound<'_, PyAny>) -> PyResult<IpAddr> {
+        of_family(value, self.snapshot.family())
+    }
+}
+
+/// An address, which is of this family if it is a mere number.
+fn of_family(value: &Bound<'_, PyAny>, family: u8) -> PyResult<IpAddr> {
+    let family = value.is_instance_of::<PyInt>().then_some(family);
+    address::address(value, family)
+}
+
+/// A pool as it is, or a snapshot.
+fn snapshot_of(value: &Bound<'_, PyAny>) -> PyResult<Arc<Snapshot>> {
+    if let Ok(pool) = value.cast::<AddressPool>() {
+        return Ok(Arc::new(pool.get().lock(value.py()).snapshot()));
+    }
+    Ok(value.cast::<AddressPoolSnapshot>()?.get().snapshot.clone())
+}
+
+type Leases = Vec<(Text, String)>;
+
+fn leases(leases: impl Iterator<Item = Lease>) -> Leases {
+    leases.map(|lease| (Text(lease.address), lease.owner.to_string())).collect()
+}
+
+/// The addresses of leases, one by one.
+fn addresses<'py>(
+    py: Python<'py>,
+    leases: impl Iterator<Item = Lease>,
+) -> PyResult<Bound<'py, PyIterator>> {
+    let addresses: Vec<Text> = leases.map(|lease| Text(lease.address)).collect();
+    PyList::new(py, addresses)?.try_iter()
+}
+
+fn stats(py: Python<'_>, stats: Stats) -> PyResult<Bound<'_, PyDict>> {
+    let dict = PyDict::new(py);
+    dict.set_item("capacity", stats.capacity)?;
+    dict.set_item("taken", stats.taken)?;
+    dict.set_item("reserved", stats.reserved)?;
+    dict.set_item("released", stats.released)?;
+    Ok(dict)
+}
+
+type Changes = Vec<(Text, Option<String>, Option<String>)>;
+
+fn changes(py: Python<'_>, before: &Snapshot, after: &Snapshot) -> Changes {
+    let name = |owner: Option<ipam::Owner>| owner.map(|owner| owner.to_string());
+    let row = |change: Change| (Text(change.address), name(change.before), name(change.after));
+    py.detach(|| before.diff(after)).into_iter().map(row).collect()
 }
 
 fn seconds(name: &str, value: f64) -> PyResult<Duration> {
@@ -57,100 +122,219 @@ impl AddressPool {
         let ranges = ranges.collect::<PyResult<Vec<_>>>()?;
         let exclude = exclude.iter().map(|text| excluded(text)).collect::<PyResult<Vec<_>>>()?;
         let pool = ipam::AddressPool::new(&ranges, &exclude, seconds("cooldown", cooldown)?)?;
-        Ok(Self { pool: Mutex::new(pool) })
+        Ok(Self { family: pool.family(), pool: Mutex::new(pool) })
     }
 
     #[pyo3(signature = (owner, address = None, now = 0.0, *, reserved = false))]
     fn allocate(
         &self,
+        py: Python<'_>,
         owner: &str,
-        address: Option<&str>,
+        address: Option<&Bound<'_, PyAny>>,
         now: f64,
         reserved: bool,
-    ) -> PyResult<String> {
+    ) -> PyResult<Text> {
         let now = seconds("now", now)?;
-        let got = match address {
-            None => self.lock().allocate(owner, now)?,
-            Some(text) => {
-                let wished = address::from_text(text)?;
-                self.lock().allocate_address(owner, wished, reserved)?;
-                wished
-            }
+        let Some(wished) = address else {
+            return Ok(Text(self.lock(py).allocate(owner, now)?));
         };
-        Ok(text(got))
+        let wished = self.address(wished)?;
+        self.lock(py).allocate_address(owner, wished, reserved)?;
+        Ok(Text(wished))
     }
 
-    fn restore(&self, address: &str, owner: &str) -> PyResult<()> {
-        Ok(self.lock().restore(owner, address::from_text(address)?)?)
+    fn restore(&self, py: Python<'_>, address: &Bound<'_, PyAny>, owner: &str) -> PyResult<()> {
+        let address = self.address(address)?;
+        Ok(self.lock(py).restore(owner, address)?)
     }
 
-    fn restore_cooling(&self, address: &str, released_at: f64) -> PyResult<()> {
-        let released_at = seconds("released_at", released_at)?;
-        Ok(self.lock().restore_cooling(address::from_text(address)?, released_at)?)
+    fn restore_cooling(
+        &self,
+        py: Python<'_>,
+        address: &Bound<'_, PyAny>,
+        released_at: f64,
+    ) -> PyResult<()> {
+        let (address, released_at) = (self.address(address)?, seconds("released_at", released_at)?);
+        self.lock(py).restore_cooling(address, released_at)?;
+        Ok(())
     }
 
-    #[pyo3(signature = (address, now = 0.0))]
-    fn release(&self, address: &str, now: f64) -> PyResult<Option<String>> {
-        let owner = self.lock().release(address::from_text(address)?, seconds("now", now)?);
-        Ok(owner.map(|owner| owner.to_string()))
+    #[pyo3(signature = (address, now = 0.0, *, used = true))]
+    fn release<'py>(
+        &self,
+        py: Python<'py>,
+        address: &Bound<'py, PyAny>,
+        now: f64,
+        used: bool,
+    ) -> PyResult<Option<Bound<'py, PyString>>> {
+        let (address, now) = (self.address(address)?, seconds("now", now)?);
+        Ok(self.lock(py).release(address, now, used).map(|owner| PyString::new(py, owner)))
     }
 
-    #[pyo3(signature = (owner, now = 0.0))]
-    fn release_owner(&self, owner: &str, now: f64) -> PyResult<Vec<String>> {
-        Ok(texts(self.lock().release_owner(owner, seconds("now", now)?)))
+    #[pyo3(signature = (owner, now = 0.0, *, used = true))]
+    fn release_owner(
+        &self,
+        py: Python<'_>,
+        owner: &str,
+        now: f64,
+        used: bool,
+    ) -> PyResult<Vec<Text>> {
+        let now = seconds("now", now)?;
+        let released = self.lock(py).release_owner(owner, now, used);
+        Ok(released.into_iter().map(Text).collect())
     }
 
-    fn reserve(&self, address: &str) -> PyResult<bool> {
-        Ok(self.lock().reserve(address::from_text(address)?)?)
+    fn reserve(&self, py: Python<'_>, address: &Bound<'_, PyAny>) -> PyResult<bool> {
+        let address = self.address(address)?;
+        Ok(self.lock(py).reserve(address)?)
     }
 
-    fn unreserve(&self, address: &str) -> PyResult<bool> {
-        Ok(self.lock().unreserve(address::from_text(address)?))
+    fn unreserve(&self, py: Python<'_>, address: &Bound<'_, PyAny>) -> PyResult<bool> {
+        let address = self.address(address)?;
+        Ok(self.lock(py).unreserve(address))
     }
 
-    fn owner_of(&self, address: &str) -> PyResult<Option<String>> {
-        let address = address::from_text(address)?;
-        Ok(self.lock().owner_of(address).map(|owner| owner.to_string()))
+    fn owner_of<'py>(
+        &self,
+        py: Python<'py>,
+        address: &Bound<'py, PyAny>,
+    ) -> PyResult<Option<Bound<'py, PyString>>> {
+        let address = self.address(address)?;
+        Ok(self.lock(py).owner_of(address).map(|owner| PyString::new(py, owner)))
     }
 
-    fn addresses_of(&self, owner: &str) -> Vec<String> {
-        texts(self.lock().addresses_of(owner))
+    fn addresses_of(&self, py: Python<'_>, owner: &str) -> Vec<Text> {
+        self.lock(py).addresses_of(owner).into_iter().map(Text).collect()
     }
 
-    fn leases(&self) -> Vec<(String, String)> {
-        let leases = self.lock().leases();
-        leases.iter().map(|lease| (text(lease.address), lease.owner.to_string())).collect()
+    fn leases(&self, py: Python<'_>) -> Leases {
+        leases(self.lock(py).leases())
     }
 
     fn stats<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
-        let stats = self.lock().stats();
-        let dict = PyDict::new(py);
-        dict.set_item("capacity", stats.capacity)?;
-        dict.set_item("taken", stats.taken)?;
-        dict.set_item("reserved", stats.reserved)?;
-        dict.set_item("released", stats.released)?;
-        Ok(dict)
+        let numbers = self.lock(py).stats();
+        stats(py, numbers)
     }
 
     #[getter]
-    fn capacity(&self) -> u128 {
-        self.lock().stats().capacity
+    fn capacity(&self, py: Python<'_>) -> u128 {
+        self.lock(py).stats().capacity
     }
 
-    fn __len__(&self) -> usize {
-        self.lock().len()
+    fn covers(&self, py: Python<'_>, address: &Bound<'_, PyAny>) -> PyResult<bool> {
+        let address = self.address(address)?;
+        Ok(self.lock(py).covers(address))
     }
 
-    fn __contains__(&self, address: &str) -> PyResult<bool> {
-        Ok(self.lock().contains(address::from_text(address)?))
+    fn snapshot(&self, py: Python<'_>) -> AddressPoolSnapshot {
+        AddressPoolSnapshot { snapshot: Arc::new(self.lock(py).snapshot()) }
     }
 
-    fn __repr__(&self) -> String {
-        let stats = self.lock().stats();
+    fn diff(&self, py: Python<'_>, later: &Bound<'_, PyAny>) -> PyResult<Changes> {
+        let before = self.lock(py).snapshot();
+        Ok(changes(py, &before, &*snapshot_of(later)?))
+    }
+
+    fn to_bytes<'py>(&self, py: Python<'py>) -> Bound<'py, PyBytes> {
+        let snapshot = self.lock(py).snapshot();
+        PyBytes::new(py, &py.detach(|| snapshot.to_bytes()))
+    }
+
+    #[staticmethod]
+    fn from_bytes(py: Python<'_>, data: &[u8]) -> PyResult<Self> {
+        let pool = py.detach(|| ipam::AddressPool::from_bytes(data))?;
+        Ok(Self { family: pool.family(), pool: Mutex::new(pool) })
+    }
+
+    fn __len__(&self, py: Python<'_>) -> usize {
+        self.lock(py).len()
+    }
+
+    fn __contains__(&self, py: Python<'_>, address: &Bound<'_, PyAny>) -> PyResult<bool> {
+        let address = self.address(address)?;
+        Ok(self.lock(py).owner_of(address).is_some())
+    }
+
+    fn __iter__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyIterator>> {
+        let snapshot = self.lock(py).snapshot();
+        addresses(py, snapshot.leases())
+    }
+
+    fn __eq__(&self, py: Python<'_>, other: &Bound<'_, PyAny>) -> bool {
+        let Ok(other) = other.cast::<Self>() else {
+            return false;
+        };
+        let (own, other) = (self.lock(py).snapshot(), other.get().lock(py).snapshot());
+        py.detach(|| own == other)
+    }
+
+    fn __repr__(&self, py: Python<'_>) -> String {
+        let stats = self.lock(py).stats();
         format!("<AddressPool: {} of {} taken>", stats.taken, stats.capacity)
     }
 }
 
-fn texts(addresses: Vec<IpAddr>) -> Vec<String> {
-    addresses.into_iter().map(text).collect()
+#[pymethods]
+impl AddressPoolSnapshot {
+    fn owner_of<'py>(
+        &self,
+        py: Python<'py>,
+        address: &Bound<'py, PyAny>,
+    ) -> PyResult<Option<Bound<'py, PyString>>> {
+        let address = self.address(address)?;
+        Ok(self.snapshot.owner_of(address).map(|owner| PyString::new(py, owner)))
+    }
+
+    fn addresses_of(&self, owner: &str) -> Vec<Text> {
+        self.snapshot.addresses_of(owner).into_iter().map(Text).collect()
+    }
+
+    fn leases(&self) -> Leases {
+        leases(self.snapshot.leases())
+    }
+
+    fn stats<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        stats(py, self.snapshot.stats())
+    }
+
+    #[getter]
+    fn capacity(&self) -> u128 {
+        self.snapshot.stats().capacity
+    }
+
+    fn covers(&self, address: &Bound<'_, PyAny>) -> PyResult<bool> {
+        Ok(self.snapshot.covers(self.address(address)?))
+    }
+
+    fn diff(&self, py: Python<'_>, later: &Bound<'_, PyAny>) -> PyResult<Changes> {
+        Ok(changes(py, &self.snapshot, &*snapshot_of(later)?))
+    }
+
+    fn to_bytes<'py>(&self, py: Python<'py>) -> Bound<'py, PyBytes> {
+        PyBytes::new(py, &py.detach(|| self.snapshot.to_bytes()))
+    }
+
+    fn __len__(&self) -> usize {
+        self.snapshot.len()
+    }
+
+    fn __contains__(&self, address: &Bound<'_, PyAny>) -> PyResult<bool> {
+        Ok(self.snapshot.owner_of(self.address(address)?).is_some())
+    }
+
+    fn __iter__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyIterator>> {
+        addresses(py, self.snapshot.leases())
+    }
+
+    fn __eq__(&self, py: Python<'_>, other: &Bound<'_, PyAny>) -> bool {
+        other.cast::<Self>().is_ok_and(|other| {
+            let (own, other) = (&self.snapshot, &other.get().snapshot);
+            Arc::ptr_eq(own, other) || py.detach(|| own == other)
+        })
+    }
+
+    fn __repr__(&self) -> String {
+        let stats = self.snapshot.stats();
+        format!("<AddressPoolSnapshot: {} of {} taken>", stats.taken, stats.capacity)
+    }
 }

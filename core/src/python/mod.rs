@@ -11,6 +11,7 @@ mod policy_engine;
 mod policy_objects;
 mod policy_tables;
 mod policy_values;
+mod text;
 
 use pyo3::prelude::*;
 
@@ -18,6 +19,7 @@ use pyo3::prelude::*;
 #[pymodule(gil_used = false)]
 fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<address_pool::AddressPool>()?;
+    module.add_class::<address_pool::AddressPoolSnapshot>()?;
     module.add_class::<policy_engine::PolicyEngine>()?;
     module.add_class::<policy_engine::Verdict>()?;
     module.add_class::<policy_tables::PolicyChanges>()?;

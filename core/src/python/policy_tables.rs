@@ -5,8 +5,8 @@ use std::sync::Arc;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
-use super::address::text;
 use super::policy_values::{PolicyFilter, PolicyReason};
+use super::text::text;
 use crate::policy::{Address, AddressRange, Changes, Filter, Reason, ReasonId, RowKey, Tables};
 
 #[pyclass(frozen, eq, module = "cnidaria_core")]

@@ -41,13 +41,13 @@ class Ledger:
     def _make(self, spec: PoolSpec) -> AddressPool:
         pool = AddressPool(spec.ranges, spec.exclude, spec.cooldown)
         for address, _ in spec.reservations:
-            if address in pool:
+            if pool.covers(address):
                 pool.reserve(address)
         for address, (released_at, _) in self._resting.items():
-            if address in pool:
+            if pool.covers(address):
                 pool.restore_cooling(address, released_at)
         for address, owner in self._held.items():
-            if address in pool:
+            if pool.covers(address):
                 pool.restore(address, owner.key)
         return pool
 
@@ -74,7 +74,7 @@ class Ledger:
             rested = now + spec.cooldown + 1
             found = pool.allocate(owner.key, None, rested)
         for other in self._pools.values():
-            if other is not pool and found in other:
+            if other is not pool and other.covers(found):
                 other.allocate(owner.key, found, now, reserved=True)
         self._held[found] = owner
         self._resting.pop(found, None)
@@ -103,8 +103,8 @@ class Ledger:
         if holder is None or holder.key != owner.key:
             return False
         del self._held[address]
-        for spec, pool in self._pools.items():
-            pool.release(address, now if cooldown else max(0.0, now - spec.cooldown))
+        for pool in self._pools.values():
+            pool.release(address, now, used=bool(cooldown))
         self._expire(now)
         if cooldown:
             self._resting[address] = now, now + cooldown
