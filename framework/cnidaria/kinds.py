@@ -4,18 +4,28 @@ A kind is a subclass of :class:`~cnidaria.Object` whose ``DRIVER`` makes it so, 
 what is not as declared.  Whatever follows from a plan follows then for the kind, too.
 """
 
+from cnidaria.kernel.conntrack import Flow, flows, forget
 from cnidaria.kernel.driver import Driver, Found
 from cnidaria.kernel.drivers import driver_of
+from cnidaria.kernel.entries import Addresses
 from cnidaria.kernel.errors import Difference, KernelError
 from cnidaria.kernel.linkinfo import LinkInfo, find_link
 from cnidaria.kernel.netns import NetNS
 from cnidaria.kernel.ruleset import Batch, Ruleset, WholeTable, difference, marked_tables
 from cnidaria.kernel.session import Session
 
+
+def addresses(namespace: NetNS) -> list[str]:
+    """All addresses of a namespace. Raises :class:`KernelError`."""
+    with Session(namespace) as session:
+        return Addresses().everywhere(session)
+
+
 __all__ = [
     "Batch",
     "Difference",
     "Driver",
+    "Flow",
     "Found",
     "KernelError",
     "LinkInfo",
@@ -23,8 +33,11 @@ __all__ = [
     "Ruleset",
     "Session",
     "WholeTable",
+    "addresses",
     "difference",
     "driver_of",
     "find_link",
+    "flows",
+    "forget",
     "marked_tables",
 ]

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import select
+import socket
 from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from ipaddress import ip_interface
 from typing import Any
 
 import pytest
 import yaml
 
+from cnidaria.kernel.netns import NetNS
 from cnidaria.testing.runtime import Attachment, Runtime
 from support.cni import NETWORK, CniNode
 from support.namespaces import run
@@ -224,3 +228,116 @@ def test_policies_are_in_force_without_an_agent(cluster: Cluster) -> None:
     for one in list(cluster.pods):
         cluster.delete(one)
     assert TABLE not in run(cluster.node.host, "nft", "list", "tables")
+
+
+# -- connections that are there already ------------------------------------------------------------
+
+
+class Connection:
+    """A TCP connection between two pods, to the port of a server that listens."""
+
+    def __init__(self, cluster: Cluster, client: str, server: str, port: int = 80) -> None:
+        self._sockets = ExitStack()
+        ends = [cluster.hosts[cluster.addresses(one)[0]].namespace for one in (client, server)]
+        listener = self._socket(ends[1])
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(("", port))
+        listener.listen()
+        self.client = self._socket(ends[0])
+        self.client.connect((cluster.addresses(server)[0], port))
+        self.server, _ = listener.accept()
+        self.server.settimeout(SECONDS)
+        self._sockets.enter_context(self.server)
+
+    def _socket(self, namespace: NetNS) -> socket.socket:
+        made = self._sockets.enter_context(namespace.socket(socket.AF_INET, socket.SOCK_STREAM))
+        made.settimeout(SECONDS)
+        return made
+
+    def carries(self) -> bool:
+        """Whether what is sent arrives, both ways; a connection that was reset does not."""
+        try:
+            for one, other in ((self.client, self.server), (self.server, self.client)):
+                one.send(b"x")
+                ready, _, _ = select.select([one, other], [], [], SECONDS)
+                if other not in ready or other.recv(1) != b"x":
+                    return False  # who sent was told that there is no connection
+        except ConnectionError:
+            return False
+        return True
+
+    def is_dead(self) -> bool:
+        """Whether the server is told, too, at the latest when it sends something."""
+        try:
+            self.server.send(b"x")
+            ready, _, _ = select.select([self.server], [], [], SECONDS)
+            return bool(ready) and self.server.recv(1) == b""
+        except ConnectionError:
+            return True
+
+    def close(self) -> None:
+        self._sockets.close()
+
+
+SECONDS = 10.0
+"""For what must happen; nothing waits for it where all is well."""
+
+
+def test_connections_end_when_they_are_not_allowed_any_more(cluster: Cluster) -> None:
+    """Both ends are told; what is still allowed goes on."""
+    cluster.publish()
+    cluster.write("allow.yaml", network_policy("{podSelector: {}, ingress: [{}]}", "open", "x"))
+    with cluster.node.agent():
+        fill(cluster, "x")
+        gone = Connection(cluster, "x/web", "x/db", 80)
+        back = Connection(cluster, "x/db", "x/web", 81)
+        stays = Connection(cluster, "x/web", "x/api", 80)
+        assert gone.carries() and back.carries() and stays.carries()
+        cluster.write(
+            "allow.yaml",
+            network_policy("{podSelector: {matchLabels: {app: db}}, ingress: []}", "shut", "x"),
+        )
+        wait_for("the connection's end", lambda: not gone.carries())
+        assert back.carries()  # the database began it
+        assert stays.carries()
+        assert gone.is_dead()  # it does not come back from its other end
+        for one in (gone, back, stays):
+            one.close()
+
+
+def test_a_new_pod_inherits_no_connections() -> None:
+    """The address of a pod that is gone is given away: who knew the old one does not get in."""
+    two = {"subnet": "10.1.0.0/24", "rangeStart": "10.1.0.10", "rangeEnd": "10.1.0.11"}
+    with CniNode() as node, ExitStack() as stack:
+        cluster = Cluster(node, {"type": "cnidaria-flat", "ipam": {"ranges": [[two]]}})
+        stack.callback(cluster.close)
+        cluster.write("deny.yaml", network_policy("{podSelector: {}, ingress: []}", "shut", "y"))
+        cluster.publish()
+        stack.enter_context(node.agent())
+        cluster.add("x/web")
+        (address,) = cluster.add("x/db")
+        client = stack.enter_context(udp(cluster, "x/web"))
+        with udp(cluster, "x/db") as server:
+            client.sendto(b"x", (address, 53))
+            server.sendto(*server.recvfrom(1))
+            assert client.recv(1) == b"x"
+            client.sendto(b"x", (address, 53))
+            assert server.recv(1) == b"x"
+        cluster.delete("x/db")
+        assert cluster.add("y/api") == [address]
+        with udp(cluster, "y/api") as witness:
+            client.sendto(b"x", (address, 53))
+            assert cluster.lab.ask([("10.1.0.10", address, "TCP", 1)], [False]) == [False]
+            witness.setblocking(False)
+            with pytest.raises(BlockingIOError):
+                witness.recv(1)
+
+
+@contextmanager
+def udp(cluster: Cluster, pod: str) -> Iterator[socket.socket]:
+    """A socket of a pod that listens to port 53."""
+    namespace = cluster.hosts[cluster.addresses(pod)[0]].namespace
+    with namespace.socket(socket.AF_INET, socket.SOCK_DGRAM) as made:
+        made.bind(("", 53))
+        made.settimeout(SECONDS)
+        yield made

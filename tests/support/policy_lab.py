@@ -134,6 +134,10 @@ class Lab:
                 one, version, protocol = places[fd]
                 yield from received(one, version, protocol)
 
+    def alias(self, address: str, of: str) -> None:
+        """What is sent to an address comes out where another one is."""
+        self._hosts[address] = self._hosts[of]
+
     def forget_connections(self) -> None:
         """Nobody remembers a connection: each question is a new one."""
         for node in self.nodes.values():
@@ -240,7 +244,7 @@ def lab(most_pods: int = PODS) -> Iterator[Lab]:
         wire, nodes = host(), {name: host() for name in NODES}
         hosts: dict[str, Host] = {}
         outside = host()
-        run(wire.namespace, "ip", "link", "add", "lan", "type", "bridge")
+        run(wire.namespace, "ip", "link", "add", "lan", "type", "bridge", "mcast_snooping", "0")
         run(wire.namespace, "ip", "link", "set", "lan", "up")
         for name, one in nodes.items():
             uplink(wire, one, name, NODES[name])

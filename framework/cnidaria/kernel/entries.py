@@ -67,6 +67,17 @@ class Addresses(Entry[Address]):
                 if ours and isinstance(found, Address):
                     yield found
 
+    def everywhere(self, session: Session) -> list[str]:
+        """The addresses of all links, whoever made them, without prefix lengths."""
+        found = (
+            one
+            for family in (socket.AF_INET, socket.AF_INET6)
+            for one in self._dump(session, family, 0)
+        )
+        return [
+            one.object.address.partition("/")[0] for one in found if isinstance(one.object, Address)
+        ]
+
     def listed(self, session: Session, dev: str) -> list[str]:
         """Addresses of a link, whoever made them."""
         index = session.index(dev)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from struct import Struct, pack
 from typing import NamedTuple
@@ -128,6 +128,25 @@ class Channel:
             if found is not None:
                 return found
         raise KernelError(errno.EINTR, "cannot read the kernel", "it changes too fast")
+
+    def stream(self, kind: int, body: bytes) -> Iterator[Part]:
+        """A dump of what changes all the time, as it comes: whole only by luck.
+
+        Raises:
+            KernelError: the kernel refuses.
+        """
+        self._sequence += 1
+        self._send(codec.message(kind, uapi.NLM_F_REQUEST | uapi.NLM_F_DUMP, self._sequence, body))
+        while True:
+            for part in codec.parts(self._receive()):
+                if part.sequence != self._sequence:
+                    continue
+                if part.kind in (uapi.NLMSG_ERROR, uapi.NLMSG_DONE):
+                    answer = _answer(part)
+                    if answer.errno:
+                        raise KernelError(answer.errno, "cannot read the kernel", answer.reason)
+                    return
+                yield part
 
     def transaction(
         self, begin: Request, requests: Sequence[Request], end: Request, hook: Hook | None = None

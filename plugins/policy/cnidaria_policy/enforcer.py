@@ -14,7 +14,8 @@ from cnidaria import NftTable
 from cnidaria.kinds import Batch, KernelError, NetNS, Ruleset, WholeTable, difference
 from cnidaria_policy import names
 from cnidaria_policy.config import PolicyConfig
-from cnidaria_policy.folder import Folders, objects
+from cnidaria_policy.cut import cut_denied, forget_addresses
+from cnidaria_policy.folder import Folders
 from cnidaria_policy.program import Program
 from cnidaria_policy.world import World
 
@@ -52,6 +53,7 @@ class Enforcer:
         self._lock = threading.RLock()
         self._version = 0
         self._is_sure = False
+        self._stale: set[str] = set()
 
     def open(self, namespace: NetNS, pods: Iterable[PolicyPod]) -> None:
         """Read the sources and make the kernel so.
@@ -65,7 +67,7 @@ class Enforcer:
             if not self._folders.is_whole:
                 why = "; ".join(self.problems)
                 raise KernelError(NOT_YET, f"the policies of network {self.network}", why)
-            self.world.replace(objects(found))
+            self.world.replace(found)
             self.world.attach(pods)
             tables = self.world.engine.tables(self.world.node)
             self.program.update(tables)
@@ -81,7 +83,7 @@ class Enforcer:
         with self._lock:
             found = self._folders.look()
             self.problems = self._folders.problems
-            self.world.replace(objects(found))
+            self.world.replace(found)
             return self.sync(namespace)
 
     def attach(self, namespace: NetNS, pod: PolicyPod) -> None:
@@ -91,6 +93,8 @@ class Enforcer:
             KernelError: the kernel refuses, or does not have what it took.
         """
         with self._lock:
+            if not self._stale.isdisjoint(pod.addresses):
+                self._forget(namespace)
             self.world.attach([pod])
         self.sync(namespace)
         for wrong in self.unlike(namespace, pod):
@@ -104,7 +108,34 @@ class Enforcer:
         """
         with self._lock:
             self.world.detach(pod)
+            self._stale.update(pod.addresses)
             self.sync(namespace)
+
+    # -- connections -----------------------------------------------------------------------
+
+    def cut(self, namespace: NetNS) -> int:
+        """End connections that are not allowed any more; how many.
+
+        Raises:
+            KernelError: the kernel does not answer.
+        """
+        with self._lock:
+            subjects = self.program.subjects
+        return cut_denied(namespace, self.world.engine, subjects)
+
+    def tidy(self, namespace: NetNS) -> None:
+        """Forget connections of pods that are gone, before others get their addresses.
+
+        Raises:
+            KernelError: the kernel does not answer.
+        """
+        with self._lock:
+            self._forget(namespace)
+
+    def _forget(self, namespace: NetNS) -> None:
+        if self._stale:
+            forget_addresses(namespace, self._stale)
+            self._stale.clear()
 
     # -- the kernel ------------------------------------------------------------------------
 

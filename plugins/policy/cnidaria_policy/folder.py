@@ -22,23 +22,33 @@ class Folders:
         problems: what is wrong, one text for each file or directory.
         is_whole: whether all files were good at least once: before that it is not known what the
             policies are.
+        places: where the objects are from.
     """
 
     def __init__(self, directories: Iterable[str]) -> None:
         self.problems: list[str] = []
         self.is_whole = False
+        self.places: dict[Key, Manifest] = {}
         self._directories = [Path(one) for one in directories]
         self._stamps: dict[Path, Stamp] = {}
         self._good: dict[Path, list[Manifest]] = {}
         self._wrong: dict[Path, str] = {}
+        self._files: list[Path] = []
+        self._found: dict[Key, Json] = {}
+        self._twice: list[str] = []
+        self._read = 0
 
     @property
     def directories(self) -> list[Path]:
         """Where the files are."""
         return list(self._directories)
 
-    def look(self) -> dict[Key, Manifest]:
-        """Read what has changed; everything that is in force now."""
+    def look(self) -> dict[Key, Json]:
+        """Read what has changed; everything that is in force now.
+
+        The same dictionary again, where nothing has changed.
+        """
+        before = self._read
         problems: list[str] = []
         files: list[Path] = []
         for directory in self._directories:
@@ -53,10 +63,12 @@ class Folders:
             self._stamps.pop(file, None)
         for file in files:
             self._look_at(file)
-        found, twice = self._together(files)
-        self.problems = [*problems, *self._wrong.values(), *twice]
         self.is_whole |= not problems and all(file in self._good for file in files)
-        return found
+        if self._read != before or self._files != files:
+            self._files = files
+            self._found, self._twice = self._together(files)
+        self.problems = [*problems, *self._wrong.values(), *self._twice]
+        return self._found
 
     def _look_at(self, file: Path) -> None:
         try:
@@ -66,13 +78,14 @@ class Folders:
                 return
             self._stamps[file] = stamp
             self._good[file] = read(file)
+            self._read += 1
             self._wrong.pop(file, None)
         except Refused as error:
             self._wrong[file] = str(error)
         except OSError as error:
             self._wrong[file] = f"{file}: {error.strerror}"
 
-    def _together(self, files: Iterable[Path]) -> tuple[dict[Key, Manifest], list[str]]:
+    def _together(self, files: Iterable[Path]) -> tuple[dict[Key, Json], list[str]]:
         """Of two objects of one name the first in order counts."""
         found: dict[Key, Manifest] = {}
         twice: list[str] = []
@@ -86,9 +99,5 @@ class Folders:
                         f"{file}:{one.line}: {kind} {place} is there already: "
                         f"{first.file}:{first.line}"
                     )
-        return found, twice
-
-
-def objects(found: dict[Key, Manifest]) -> dict[Key, Json]:
-    """Without the places that they are from."""
-    return {key: one.obj for key, one in found.items()}
+        self.places = found
+        return {key: one.obj for key, one in found.items()}, twice

@@ -72,6 +72,11 @@ class Program:
         for chain in frame_chains(table):
             self._chain(chain)
 
+    @property
+    def subjects(self) -> list[str]:
+        """The addresses of pods that policies select."""
+        return list(self._subjects)
+
     def update(self, changes: PolicyTables | PolicyChanges) -> Batch:
         """Follow a change, or take tables as they are at first; what there is to do about it."""
         reasons: Mapping[int, PolicyReason | None] = changes.reasons

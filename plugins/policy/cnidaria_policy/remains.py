@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from cnidaria.kinds import Batch, NetNS, WholeTable
+from cnidaria_policy.cut import forget_addresses
 
 
 def remove_remains(namespace: NetNS, table: WholeTable, addresses: Collection[str]) -> None:
@@ -23,3 +24,4 @@ def remove_remains(namespace: NetNS, table: WholeTable, addresses: Collection[st
                 batch.remove(name, element)
     if len(batch):
         table.change(namespace, batch, found.sets)
+        forget_addresses(namespace, addresses)

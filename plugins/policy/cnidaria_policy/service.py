@@ -7,30 +7,45 @@ import logging
 from pathlib import Path
 
 from cnidaria import Network, Node
-from cnidaria.kinds import KernelError
+from cnidaria.kinds import KernelError, NetNS
 from cnidaria_policy.config import PolicyConfig
 from cnidaria_policy.drivers import ENFORCERS
+from cnidaria_policy.enforcer import Enforcer
 from cnidaria_policy.watch import changes
 
 log = logging.getLogger(__name__)
 
-AGAIN = 1.0
-"""Seconds until what the kernel refused is tried again."""
-
 
 async def serve(net: Network[PolicyConfig], node: Node) -> None:
     """Follow the directories of a network's policies, until cancelled."""
-    told = ""
+    told, is_first = "", True
     async for _ in changes([Path(one) for one in net.config.policies]):
         enforcer = ENFORCERS.find(node.namespace, net.name)
         if enforcer is None:
             node.wake()  # it could not be opened yet: perhaps it can now
             continue
         try:
-            await asyncio.to_thread(enforcer.refresh, node.namespace)
+            await asyncio.to_thread(follow, enforcer, node.namespace, is_first)
+            is_first = False
             problems = "; ".join(enforcer.problems)
         except KernelError as error:
             problems = str(error)
         if problems != told:
             node.problem(problems)
             told = problems
+
+
+def follow(enforcer: Enforcer, namespace: NetNS, is_first: bool) -> None:
+    """What the sources say now is in force when this returns, for old connections too.
+
+    Args:
+        is_first: connections may be there from before it was known what changed.
+
+    Raises:
+        KernelError: the kernel refuses.
+    """
+    if enforcer.refresh(namespace) or is_first:
+        cut = enforcer.cut(namespace)
+        if cut:
+            log.info("network %s: ended %d connections", enforcer.network, cut)
+    enforcer.tidy(namespace)

@@ -29,7 +29,7 @@ class World:
     def __init__(self, node: str) -> None:
         self.engine = PolicyEngine(history=HISTORY)
         self.node = node
-        self._objects: dict[Key, Json] = {}
+        self._objects: Mapping[Key, Json] = {}
         self._local: dict[PodName, dict[str, PolicyPod]] = {}
         self._names: dict[str, str] = {}
 
@@ -39,9 +39,11 @@ class World:
 
     def replace(self, objects: Mapping[Key, Json]) -> None:
         """Take these instead of what the sources said before."""
+        if objects is self._objects:
+            return
         gone = self._objects.keys() - objects.keys()
         more = [key for key, obj in objects.items() if self._objects.get(key) != obj]
-        self._objects = dict(objects)
+        self._objects = objects
         self.engine.load([self._told(key, objects[key]) for key in more])
         for key in gone:
             self._forget(key)
