@@ -1,9 +1,13 @@
+import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from ipaddress import IPv4Address, IPv6Address
-from typing import Any, Literal, TypeAlias, TypedDict, final, type_check_only
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Literal, Self, TypeAlias, TypedDict, final, type_check_only
 
 _Address: TypeAlias = str | int | bytes | IPv4Address | IPv6Address
 _Change: TypeAlias = tuple[str, str | None, str | None]
+_Pool: TypeAlias = AddressPool | AddressPoolSnapshot | JournaledPool
 
 @type_check_only
 class PoolStats(TypedDict):
@@ -124,7 +128,7 @@ class AddressPool:
         It takes microseconds, and shares memory with the pool until the pool changes.
         """
 
-    def diff(self, later: AddressPool | AddressPoolSnapshot) -> list[_Change]:
+    def diff(self, later: _Pool) -> list[_Change]:
         """Return what changed hands up to `later`: see `AddressPoolSnapshot.diff`."""
 
     def to_bytes(self) -> bytes:
@@ -173,7 +177,7 @@ class AddressPoolSnapshot:
     def covers(self, address: _Address) -> bool:
         """Return whether the address is one of the pool's, taken or not."""
 
-    def diff(self, later: AddressPool | AddressPoolSnapshot) -> list[_Change]:
+    def diff(self, later: _Pool) -> list[_Change]:
         """Return (address, owner before, owner after) where they differ, by address.
 
         `None` is for no owner. Between snapshots of one pool it costs what changed, not what is.
@@ -190,6 +194,122 @@ class AddressPoolSnapshot:
 
     def __contains__(self, address: _Address, /) -> bool:
         """Return whether the address was taken."""
+
+@final
+class JournaledPool:
+    """An `AddressPool` that survives its process, by a write-ahead journal in a file.
+
+    A change is written before the call that makes it returns, with one system call, or together
+    with those of other threads; with `sync` it is on the disk then, too (fdatasync). A change
+    that cannot be written is not made. What a crash leaves incomplete at the end of the file was
+    not answered yet, and is dropped. The GIL is released while something is written.
+
+    Methods are as `AddressPool`'s; those that change something raise `JournalError` if it cannot
+    be written, and `ValueError` once the journal is closed. Calls from several threads are safe;
+    what one reads may be about to be written for another.
+    """
+
+    def __new__(
+        cls,
+        path: str | os.PathLike[str],
+        ranges: Sequence[tuple[str, str]],
+        exclude: Sequence[str] = ...,
+        cooldown: float = 0.0,
+        *,
+        sync: bool = False,
+    ) -> JournaledPool:
+        """Open the journal, or make it with a pool as `AddressPool` makes it.
+
+        The file is locked as long as it is open (flock).
+
+        Raises `InvalidPool` also if the journal's pool has other ranges, exclusions or cool-down;
+        `MalformedBytes` if the file is no journal; `JournalError` if it cannot be had, with errno
+        EWOULDBLOCK if another process has it open.
+        """
+
+    def allocate(
+        self,
+        owner: str,
+        address: _Address | None = None,
+        now: float = 0.0,
+        *,
+        reserved: bool = False,
+    ) -> str:
+        """See `AddressPool.allocate`."""
+
+    def release(self, address: _Address, now: float = 0.0, *, used: bool = True) -> str | None:
+        """See `AddressPool.release`."""
+
+    def release_owner(self, owner: str, now: float = 0.0, *, used: bool = True) -> list[str]:
+        """See `AddressPool.release_owner`. All are given back, or none."""
+
+    def reserve(self, address: _Address) -> bool:
+        """See `AddressPool.reserve`."""
+
+    def unreserve(self, address: _Address) -> bool:
+        """See `AddressPool.unreserve`."""
+
+    def owner_of(self, address: _Address) -> str | None:
+        """Return whose the address is."""
+
+    def addresses_of(self, owner: str) -> list[str]:
+        """Return the addresses of an owner in the order they were taken."""
+
+    def leases(self) -> list[tuple[str, str]]:
+        """Return all (address, owner) in the order of the pool."""
+
+    def stats(self) -> PoolStats:
+        """Return the numbers of addresses by what they are."""
+
+    @property
+    def capacity(self) -> int:
+        """Addresses of the pool, without the excluded ones."""
+
+    def covers(self, address: _Address) -> bool:
+        """Return whether the address is one of the pool's, taken or not."""
+
+    def snapshot(self) -> AddressPoolSnapshot:
+        """Return the pool as it is now, for good."""
+
+    def diff(self, later: _Pool) -> list[_Change]:
+        """Return what changed hands up to `later`: see `AddressPoolSnapshot.diff`."""
+
+    def compact(self) -> None:
+        """Begin the journal anew, with the pool as it is.
+
+        It happens by itself when the journal has more than 64 KiB and four times the bytes it
+        began with.
+        """
+
+    @property
+    def journal_length(self) -> int:
+        """The length of the journal in bytes."""
+
+    @property
+    def path(self) -> Path:
+        """The journal's file."""
+
+    def close(self) -> None:
+        """Close the file, when calls that are under way have returned. May be called again."""
+
+    def __enter__(self) -> Self:
+        """Return the pool, which leaving the context closes."""
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+        /,
+    ) -> None: ...
+    def __len__(self) -> int:
+        """Return how many addresses are taken."""
+
+    def __iter__(self) -> Iterator[str]:
+        """Iterate over the addresses that are taken now, in the order of the pool."""
+
+    def __contains__(self, address: _Address, /) -> bool:
+        """Return whether the address is taken."""
 
 @final
 class PolicyReason:

@@ -11,6 +11,7 @@ __all__ = [
     "InvalidObject",
     "InvalidPool",
     "InvalidPrefix",
+    "JournalError",
     "MalformedBytes",
     "PolicyError",
     "PoolError",
@@ -33,6 +34,13 @@ class InvalidBuffer(CoreError, ValueError):
 
 class MalformedBytes(CoreError, ValueError):
     """The bytes are none that `to_bytes` of the same class made."""
+
+
+class JournalError(CoreError, OSError):
+    """A journal cannot be read or written; `errno`, `strerror` and `filename` say more.
+
+    `errno` is EWOULDBLOCK if another process has the journal open.
+    """
 
 
 class PoolError(CoreError):

@@ -22,7 +22,7 @@ const LOWER: Index = u64::MAX as Index;
 
 /// An address as 4 or 16 bytes in network order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Packed(IpAddr);
+pub(super) struct Packed(pub IpAddr);
 
 impl Serialize for Packed {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {

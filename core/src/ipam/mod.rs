@@ -4,6 +4,7 @@ mod bitmap;
 mod bytes;
 mod cells;
 mod error;
+mod journal;
 mod leases;
 mod name;
 mod owners;
@@ -16,6 +17,7 @@ mod space;
 mod tests;
 
 pub use error::{Error, Result};
+pub use journal::{JournalError, JournalFile, JournaledPool, Storage};
 pub use name::Owner;
 pub use pool::{AddressPool, Lease, Stats};
 pub use snapshot::{Change, Snapshot};

@@ -132,8 +132,15 @@ impl AddressPool {
     /// which they were handed out lets the round robin go on where it was.
     pub fn restore(&mut self, owner: &str, address: IpAddr) -> Result<()> {
         self.allocate_address(owner, address, true)?;
-        self.cursor = self.space.index(address)? + 1;
+        self.go_on_behind(address);
         Ok(())
+    }
+
+    /// Lets the search for unused addresses go on behind this one.
+    pub(super) fn go_on_behind(&mut self, address: IpAddr) {
+        if let Ok(index) = self.space.index(address) {
+            self.cursor = index + 1;
+        }
     }
 
     /// Marks a free address as released at that time; one that is taken or reserved stays so. Tells
@@ -238,6 +245,11 @@ impl AddressPool {
     /// The addresses of an owner, in the order in which they were taken.
     pub fn addresses_of(&self, owner: &str) -> Vec<IpAddr> {
         self.leases.of(owner).map(|id| self.space.address(self.cells.index(id))).collect()
+    }
+
+    /// Whether both have the same ranges, exclusions and cool-down.
+    pub fn is_made_like(&self, other: &Self) -> bool {
+        self.space.is_like(&other.space) && self.cooldown == other.cooldown
     }
 
     /// The address family, 4 or 6.
@@ -394,6 +406,6 @@ impl AddressPool {
 }
 
 /// Enough for 584 years; later ones are all the same.
-fn nanoseconds(time: Duration) -> u64 {
+pub(super) fn nanoseconds(time: Duration) -> u64 {
     time.as_secs().saturating_mul(1_000_000_000).saturating_add(time.subsec_nanos().into())
 }

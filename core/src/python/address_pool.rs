@@ -11,6 +11,7 @@ use pyo3::types::{PyBytes, PyDict, PyInt, PyIterator, PyList, PyString};
 
 use super::address;
 use super::errors::InvalidPool;
+use super::journaled_pool::JournaledPool;
 use super::text::Text;
 use crate::ipam::{self, Change, Interval, Lease, Snapshot, Stats};
 use crate::prefix::Prefix;
@@ -35,7 +36,7 @@ impl AddressPool {
 
 #[pyclass(frozen, module = "cnidaria_core")]
 pub struct AddressPoolSnapshot {
-    snapshot: Arc<Snapshot>,
+    pub snapshot: Arc<Snapshot>,
 }
 
 impl AddressPoolSnapshot {
@@ -45,27 +46,30 @@ impl AddressPoolSnapshot {
 }
 
 /// An address, which is of this family if it is a mere number.
-fn of_family(value: &Bound<'_, PyAny>, family: u8) -> PyResult<IpAddr> {
+pub fn of_family(value: &Bound<'_, PyAny>, family: u8) -> PyResult<IpAddr> {
     let family = value.is_instance_of::<PyInt>().then_some(family);
     address::address(value, family)
 }
 
 /// A pool as it is, or a snapshot.
-fn snapshot_of(value: &Bound<'_, PyAny>) -> PyResult<Arc<Snapshot>> {
+pub fn snapshot_of(value: &Bound<'_, PyAny>) -> PyResult<Arc<Snapshot>> {
     if let Ok(pool) = value.cast::<AddressPool>() {
         return Ok(Arc::new(pool.get().lock(value.py()).snapshot()));
+    }
+    if let Ok(pool) = value.cast::<JournaledPool>() {
+        return Ok(Arc::new(pool.get().open()?.snapshot()));
     }
     Ok(value.cast::<AddressPoolSnapshot>()?.get().snapshot.clone())
 }
 
-type Leases = Vec<(Text, String)>;
+pub type Leases = Vec<(Text, String)>;
 
-fn leases(leases: impl Iterator<Item = Lease>) -> Leases {
+pub fn leases(leases: impl Iterator<Item = Lease>) -> Leases {
     leases.map(|lease| (Text(lease.address), lease.owner.to_string())).collect()
 }
 
 /// The addresses of leases, one by one.
-fn addresses<'py>(
+pub fn addresses<'py>(
     py: Python<'py>,
     leases: impl Iterator<Item = Lease>,
 ) -> PyResult<Bound<'py, PyIterator>> {
@@ -73,7 +77,7 @@ fn addresses<'py>(
     PyList::new(py, addresses)?.try_iter()
 }
 
-fn stats(py: Python<'_>, stats: Stats) -> PyResult<Bound<'_, PyDict>> {
+pub fn stats(py: Python<'_>, stats: Stats) -> PyResult<Bound<'_, PyDict>> {
     let dict = PyDict::new(py);
     dict.set_item("capacity", stats.capacity)?;
     dict.set_item("taken", stats.taken)?;
@@ -82,15 +86,15 @@ fn stats(py: Python<'_>, stats: Stats) -> PyResult<Bound<'_, PyDict>> {
     Ok(dict)
 }
 
-type Changes = Vec<(Text, Option<String>, Option<String>)>;
+pub type Changes = Vec<(Text, Option<String>, Option<String>)>;
 
-fn changes(py: Python<'_>, before: &Snapshot, after: &Snapshot) -> Changes {
+pub fn changes(py: Python<'_>, before: &Snapshot, after: &Snapshot) -> Changes {
     let name = |owner: Option<ipam::Owner>| owner.map(|owner| owner.to_string());
     let row = |change: Change| (Text(change.address), name(change.before), name(change.after));
     py.detach(|| before.diff(after)).into_iter().map(row).collect()
 }
 
-fn seconds(name: &str, value: f64) -> PyResult<Duration> {
+pub fn seconds(name: &str, value: f64) -> PyResult<Duration> {
     Duration::try_from_secs_f64(value).map_err(|_| {
         PyValueError::new_err(format!("{name}: {value} is not a number of seconds from 0 on"))
     })
@@ -113,15 +117,24 @@ fn excluded(text: &str) -> PyResult<Interval> {
     Ok(Interval { first: prefix.address(), last: prefix.last() })
 }
 
+/// A pool of what Python says of it.
+pub fn made(
+    ranges: &[(String, String)],
+    exclude: &[String],
+    cooldown: f64,
+) -> PyResult<ipam::AddressPool> {
+    let ranges = ranges.iter().map(|(first, last)| interval(first, last));
+    let ranges = ranges.collect::<PyResult<Vec<_>>>()?;
+    let exclude = exclude.iter().map(|text| excluded(text)).collect::<PyResult<Vec<_>>>()?;
+    Ok(ipam::AddressPool::new(&ranges, &exclude, seconds("cooldown", cooldown)?)?)
+}
+
 #[pymethods]
 impl AddressPool {
     #[new]
     #[pyo3(signature = (ranges, exclude = vec![], cooldown = 0.0))]
     fn new(ranges: Vec<(String, String)>, exclude: Vec<String>, cooldown: f64) -> PyResult<Self> {
-        let ranges = ranges.iter().map(|(first, last)| interval(first, last));
-        let ranges = ranges.collect::<PyResult<Vec<_>>>()?;
-        let exclude = exclude.iter().map(|text| excluded(text)).collect::<PyResult<Vec<_>>>()?;
-        let pool = ipam::AddressPool::new(&ranges, &exclude, seconds("cooldown", cooldown)?)?;
+        let pool = made(&ranges, &exclude, cooldown)?;
         Ok(Self { family: pool.family(), pool: Mutex::new(pool) })
     }
 

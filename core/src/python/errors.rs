@@ -1,10 +1,14 @@
 //! Errors of the core as the exceptions of `cnidaria_core.errors`.
 
+use std::io::ErrorKind;
+use std::path::Path;
+
+use nix::errno::Errno;
 use pyo3::import_exception;
 use pyo3::prelude::*;
 
 use crate::codec::CodecError;
-use crate::ipam::Error;
+use crate::ipam::{self, Error};
 use crate::policy;
 use crate::prefix::PrefixError;
 
@@ -17,6 +21,7 @@ import_exception!(cnidaria_core.errors, InvalidBuffer);
 import_exception!(cnidaria_core.errors, InvalidObject);
 import_exception!(cnidaria_core.errors, InvalidPool);
 import_exception!(cnidaria_core.errors, InvalidPrefix);
+import_exception!(cnidaria_core.errors, JournalError);
 import_exception!(cnidaria_core.errors, MalformedBytes);
 import_exception!(cnidaria_core.errors, PoolExhausted);
 import_exception!(cnidaria_core.errors, UnknownPod);
@@ -69,4 +74,24 @@ impl From<policy::Error> for PyErr {
 pub fn invalid_object(invalid: policy::Invalid) -> PyErr {
     let policy::Invalid { kind, namespace, name, path, value, allowed } = invalid;
     InvalidObject::new_err(((kind, namespace, name), path, value, allowed))
+}
+
+/// An error of the journal in this file.
+pub fn of_journal(error: ipam::JournalError, path: &Path) -> PyErr {
+    match error {
+        ipam::JournalError::Pool(error) => error.into(),
+        ipam::JournalError::Malformed(error) => {
+            MalformedBytes::new_err(format!("{}: {error}", path.display()))
+        }
+        ipam::JournalError::OtherPool => {
+            InvalidPool::new_err(format!("{}: {error}", path.display()))
+        }
+        ipam::JournalError::Io(error) => {
+            let errno = match error.kind() {
+                ErrorKind::AlreadyExists => Errno::EEXIST,
+                _ => error.raw_os_error().map_or(Errno::EIO, Errno::from_raw),
+            };
+            JournalError::new_err((errno as i32, errno.desc(), path.to_owned()))
+        }
+    }
 }

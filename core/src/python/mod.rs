@@ -7,6 +7,7 @@ mod address;
 mod address_pool;
 mod buffer;
 mod errors;
+mod journaled_pool;
 mod policy_engine;
 mod policy_objects;
 mod policy_tables;
@@ -20,6 +21,7 @@ use pyo3::prelude::*;
 fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<address_pool::AddressPool>()?;
     module.add_class::<address_pool::AddressPoolSnapshot>()?;
+    module.add_class::<journaled_pool::JournaledPool>()?;
     module.add_class::<policy_engine::PolicyEngine>()?;
     module.add_class::<policy_engine::Verdict>()?;
     module.add_class::<policy_tables::PolicyChanges>()?;
