@@ -151,6 +151,7 @@ def ranges(*sets: Any) -> dict[str, Any]:
         ({"mtu": 575}, ["mtu = 575", "between 576 and 65535"]),
         ({"mtu": 65536}, ["mtu = 65536", "between 576 and 65535"]),
         ({"mtu": "1500"}, ['mtu = "1500"']),
+        ({"mtu": 576}, ["mtu = 576: must be at least 1280: the pods have IPv6"]),
         ({"uplink": "eth0/1"}, ['uplink = "eth0/1"']),
         ({"masquerade": {"except": ["10.0.0.1/8"]}}, ["masquerade.except[0]", '"10.0.0.0/8"']),
         ({"ipam": None}, ['missing key "ipam"']),
@@ -242,6 +243,36 @@ def test_uplink_missing(node: CniNode, type_: str) -> None:
     with node.unchanged():
         assert says in node.call("STATUS", conf=conf).error(50)
     node.delete(POD, conf)
+
+
+def test_mtu_for_which_the_uplink_has_no_room(node: CniNode) -> None:
+    """Status says so, too; where the uplink gets more room all is well."""
+    node.ip("link add up0 mtu 1500 type veth peer name up1 mtu 9000")
+    node.ip("address add 192.0.2.2/24 dev up0")
+    try:
+        for link in ("up0", "up1"):
+            node.ip(f"link set {link} up")
+        apart = {"ranges": [[{"subnet": "10.4.0.0/24"}], [{"subnet": "fd00:4::/64"}]]}
+        overlay = network(name="other", type="cnidaria-overlay", uplink="up0", ipam=apart)
+        conf = {**overlay, "mtu": 1451}
+        says = "mtu = 1451: must be at most 1450: the uplink up0 has 1500, and the encapsulation"
+        refused(node, 11, says, conf=conf)
+        with node.unchanged():
+            assert says in node.call("STATUS", conf=conf).error(50)
+            low = network(mtu=576)
+            assert "mtu = 576" in node.call("STATUS", conf=low).error(7)
+        node.ip("link set up0 mtu 1300")
+        says = "pods would have an MTU of 1250 bytes, as the uplink up0 has 1300; IPv6 needs 1280"
+        refused(node, 11, says, conf=overlay)
+        node.ip("link set up0 mtu 1501")
+        node.add("roomy", conf)
+        assert "mtu 1451" in node.pod_ip("roomy", "link show eth0")
+        node.delete("roomy", conf)
+        v4 = network(mtu=576, ipam={"subnet": "10.3.0.0/24"}, name="other")
+        node.add("roomy", v4)
+        node.delete("roomy", v4)
+    finally:
+        node.ip("link del up0")
 
 
 @AGENT

@@ -212,6 +212,21 @@ def test_ip_masq(node: CniNode) -> None:
             assert "ipMasq" in node.call("ADD", "p1", conf).error(7)
 
 
+def test_a_pod_whose_namespace_has_ipv6_turned_off(node: CniNode) -> None:
+    """Its interface has it nevertheless, as with the reference plugins; others do not."""
+    node.pod("p1")
+    for scope in ("all", "default"):
+        run(node.pods["p1"], "sysctl", "-qw", f"net.ipv6.conf.{scope}.disable_ipv6=1")
+    result = node.add("p1")
+    node.add("p2")
+    run(node.pods["p2"], "ping", "-c1", "-W5", addresses(result)[1].partition("/")[0])
+    disabled = "net.ipv6.conf.{}.disable_ipv6"
+    assert run(node.pods["p1"], "sysctl", "-n", disabled.format("default")).strip() == "1"
+    assert node.call("CHECK", "p1").result() is None
+    run(node.pods["p1"], "sysctl", "-qw", f"{disabled.format('eth0')}=1")
+    assert disabled.format("eth0") in node.call("CHECK", "p1").error(105)
+
+
 def test_the_nodes_own_namespace(node: CniNode) -> None:
     """Two pods share the node's namespace: only if the runtime says that this is meant."""
     node.pods["p1"] = node.host

@@ -71,13 +71,13 @@ def _declared(installed: Path) -> list[dict[str, Any]]:
 def test_it_is_found_and_declares_what_a_pod_gets(installed: Path) -> None:
     declared = _declared(installed)
     assert [obj["kind"] for obj in declared] == [
-        "macvlan", "address", "address", "route", "route", "route",
+        "macvlan", "sysctl", "address", "address", "route", "route", "route",
     ]  # fmt: skip
     assert {obj.get("where") for obj in declared} <= {"pod", None}
     assert declared[0]["master"] == "eth0"
-    assert [obj["address"] for obj in declared[1:3]] == ["10.1.0.5/24", "fd00::5/64"]
-    assert [obj["via"] for obj in declared[3:]] == ["10.1.0.1", "fd00::1", "10.1.0.9"]
-    assert declared[5].items() >= {"mtu": 1400, "metric": 7, "table": 100}.items()
+    assert [obj["address"] for obj in declared[2:4]] == ["10.1.0.5/24", "fd00::5/64"]
+    assert [obj["via"] for obj in declared[4:]] == ["10.1.0.1", "fd00::1", "10.1.0.9"]
+    assert declared[6].items() >= {"mtu": 1400, "metric": 7, "table": 100}.items()
 
 
 def test_the_readme_shows_the_mode_that_is_tested() -> None:

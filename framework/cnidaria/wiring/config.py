@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated, TypeVar
+from collections.abc import Iterable
+from typing import Annotated, Final, TypeVar
 
 import msgspec
 
-from cnidaria.api import NetworkConfig
+from cnidaria.api import Network, NetworkConfig, NotReady
+from cnidaria.cni.errors import CniError, Code
 from cnidaria.cni.fields import Cidr, Doc, Section
 
 
@@ -51,3 +53,26 @@ class RoutedConfig(NetworkConfig):
 
 
 R = TypeVar("R", bound=RoutedConfig)
+
+LEAST_MTU: Final = {4: 68, 6: 1280}
+"""What every link must carry, bytes, by address family (RFC 791, RFC 8200 section 5)."""
+
+
+def check_mtu(net: Network[R], mtu: int, families: Iterable[int]) -> int:
+    """``mtu`` if pods of these address families can have it.
+
+    Raises:
+        CniError: code 7; the key ``mtu`` is too low for IPv6.
+        NotReady: the uplink's is too low.
+    """
+    least = max((LEAST_MTU[family] for family in families), default=0)
+    if mtu >= least:
+        return mtu
+    if net.config.mtu:
+        raise CniError(
+            Code.INVALID_CONFIG, f"mtu = {mtu}: must be at least {least}: the pods have IPv6"
+        )
+    raise NotReady(
+        f"pods would have an MTU of {mtu} bytes, as the uplink {net.node.uplink} has "
+        f"{net.node.mtu}; IPv6 needs {least}"
+    )

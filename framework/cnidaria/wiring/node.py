@@ -7,15 +7,23 @@ from ipaddress import ip_network
 
 from cnidaria.api import Network
 from cnidaria.plan.objects import Object, Route, Sysctl
-from cnidaria.wiring.config import R
+from cnidaria.wiring.config import R, check_mtu
 from cnidaria.wiring.guard import firewall
 
 LAST_RESORT = 4_278_198_272
 """A metric behind every other route to the same prefix."""
 
 
-def routed_node(net: Network[R]) -> Iterator[Object]:
-    """What every node with routed pods needs, whatever carries packets to the others."""
+def routed_node(net: Network[R], mtu: int) -> Iterator[Object]:
+    """What every node with routed pods needs, whatever carries packets to the others.
+
+    Args:
+        mtu: of the pods' interfaces, bytes.
+
+    Raises:
+        CniError, NotReady: pods of this network cannot have that; see :func:`.check_mtu`.
+    """
+    check_mtu(net, mtu, net.families())
     yield from forwarding(net)
     yield from firewall(net)
 

@@ -13,15 +13,23 @@ from cnidaria.api import Network, Request
 from cnidaria.ipam import LeaseSet
 from cnidaria.plan.objects import Address, Neighbour, Object, Route, Sysctl, Veth
 from cnidaria.plan.plan import Plan
-from cnidaria.wiring.config import R
+from cnidaria.wiring.config import R, check_mtu
 from cnidaria.wiring.routes import GATEWAYS, routes_by_node
 
 HOST_BITS = {4: 32, 6: 128}
 
 
 def routed_pod(request: Request, net: Network[R], mtu: int) -> Plan:
-    """A pod behind a veth pair, with /32 and /128 addresses and routes on both sides."""
+    """A pod behind a veth pair, with /32 and /128 addresses and routes on both sides.
+
+    Args:
+        mtu: of the pod's interface, bytes.
+
+    Raises:
+        CniError, NotReady: the pod cannot have that; see :func:`.check_mtu`.
+    """
     lease = net.lease(request)
+    check_mtu(net, mtu, lease.families())
     objects: list[Object] = [
         Veth(
             request.host_ifname,
@@ -33,6 +41,7 @@ def routed_pod(request: Request, net: Network[R], mtu: int) -> Plan:
         )
     ]
     if 6 in lease.families():
+        objects += with_ipv6(request)
         objects.append(Sysctl.of_link(request.ifname, "ipv6", "accept_ra", "0", where="pod"))
     for family in sorted(lease.families()):
         objects.append(gateway(request, family))
@@ -44,9 +53,16 @@ def routed_pod(request: Request, net: Network[R], mtu: int) -> Plan:
 
 def addresses(request: Request, lease: LeaseSet) -> Iterator[Object]:
     """The leased addresses on the pod's interface, with their subnets' prefix lengths."""
+    if 6 in lease.families():
+        yield from with_ipv6(request)
     for one in lease.addresses:
         address = f"{one.address}/{one.prefix_len}"
         yield Address(request.ifname, address, nodad=True, where="pod")
+
+
+def with_ipv6(request: Request) -> Iterator[Object]:
+    """The pod's interface takes IPv6 addresses, whatever the namespace's default is."""
+    yield Sysctl.of_link(request.ifname, "ipv6", "disable_ipv6", "0", where="pod")
 
 
 def gateway(request: Request, family: int) -> Object:

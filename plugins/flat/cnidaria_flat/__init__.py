@@ -24,15 +24,20 @@ class Flat(Mode[FlatConfig]):
 
     def attach(self, request: Request, net: Network[FlatConfig]) -> Plan:
         """A veth pair, routed."""
-        return wiring.routed_pod(request, net, mtu=net.config.mtu or net.node.mtu)
+        return wiring.routed_pod(request, net, mtu(net))
 
     def node(self, net: Network[FlatConfig]) -> Iterable[Object]:
         """Forwarding, and a route to each of the other nodes' prefixes."""
-        yield from wiring.routed_node(net)
+        yield from wiring.routed_node(net, mtu(net))
         for prefix, router in wiring.next_hops(net):
             if not net.node.uplink:
                 raise NotReady('there is no uplink to other nodes; set the key "uplink"')
             yield Route(prefix, via=router, dev=net.node.uplink)
+
+
+def mtu(net: Network[FlatConfig]) -> int:
+    """What pods may send, bytes: the uplink's."""
+    return net.config.mtu or net.node.mtu
 
 
 @hookimpl

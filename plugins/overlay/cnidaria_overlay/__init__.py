@@ -46,13 +46,13 @@ class Overlay(Mode[OverlayConfig]):
 
     def attach(self, request: Request, net: Network[OverlayConfig]) -> Plan:
         """A veth pair, routed, with room for the encapsulation."""
-        return wiring.routed_pod(request, net, mtu=mtu(net))
+        return wiring.routed_pod(request, net, mtu(net))
 
     def node(self, net: Network[OverlayConfig]) -> Iterable[Object]:
         """Forwarding, the tunnel device, and the way to each of the other nodes."""
         family = underlay(net)
         local, device = net.node.addresses[family], device_name(net)
-        yield from wiring.routed_node(net)
+        yield from wiring.routed_node(net, mtu(net))
         remotes = {
             (peer.name, peer.prefixes): peer.addresses[family]
             for peer in net.peers
@@ -100,8 +100,19 @@ def underlay(net: Network[OverlayConfig]) -> int:
 
 
 def mtu(net: Network[OverlayConfig]) -> int:
-    """What pods may send, bytes: the uplink's less the encapsulation."""
-    return net.config.mtu or net.node.mtu - OVERHEAD[underlay(net)]
+    """What pods may send, bytes: the uplink's less the encapsulation.
+
+    Raises:
+        NotReady: more is configured.
+    """
+    overhead = OVERHEAD[underlay(net)]
+    room = net.node.mtu - overhead
+    if net.node.uplink and (net.config.mtu or 0) > room:
+        raise NotReady(
+            f"mtu = {net.config.mtu}: must be at most {room}: the uplink {net.node.uplink} has "
+            f"{net.node.mtu}, and the encapsulation takes {overhead}"
+        )
+    return net.config.mtu or room
 
 
 def device_name(net: Network[OverlayConfig]) -> str:
