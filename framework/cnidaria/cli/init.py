@@ -13,7 +13,9 @@ from cnidaria.ipam import IPAM_TYPE
 from cnidaria.plugins import entry_points
 
 SAFE_VERSION = "1.0.0"
-"""What every runtime in use understands; newer ones choose the newest of ``cniVersions``."""
+"""What every runtime and plugin in use understands. Newer runtimes choose the newest of
+``cniVersions``, and call all plugins of the chain with it: so it is only there for ours alone.
+"""
 
 EXAMPLE = """\
 examples:
@@ -35,7 +37,11 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--store", metavar="URL", help="the cluster store that all nodes name")
     parser.add_argument("--node", metavar="NAME", help="this node; default: the host name")
     parser.add_argument("--masquerade", action="store_true", help="hide pods behind the node")
-    parser.add_argument("--portmap", action="store_true", help="chain the reference portmap plugin")
+    parser.add_argument(
+        "--portmap",
+        action="store_true",
+        help="chain the reference portmap plugin; with CNI 1.0.0, which all its releases know",
+    )
 
 
 def run(options: argparse.Namespace) -> int:
@@ -65,14 +71,12 @@ def conflist(options: argparse.Namespace) -> dict[str, Any]:
     ranges = [[{"subnet": subnet(text)}] for text in options.subnet]
     plugin["ipam"] = {"type": IPAM_TYPE, "ranges": ranges}
     chain = [plugin]
+    version: dict[str, Any] = {"cniVersion": SAFE_VERSION}
     if options.portmap:
         chain.append({"type": "portmap", "capabilities": {"portMappings": True}})
-    return {
-        "cniVersion": SAFE_VERSION,
-        "cniVersions": [SAFE_VERSION, CURRENT],
-        "name": options.name,
-        "plugins": chain,
-    }
+    else:
+        version["cniVersions"] = [SAFE_VERSION, CURRENT]
+    return {**version, "name": options.name, "plugins": chain}
 
 
 def subnet(text: str) -> str:

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from cnidaria.cni.codec import folded
 from cnidaria.cni.config import ConfList, NetConf, parse_conflist, plugin_config
-from cnidaria.cni.errors import CniError
+from cnidaria.cni.errors import CniError, Code
 
 log = logging.getLogger(__name__)
 
-SUFFIXES = (".conflist", ".conf", ".json")
+LIST = ".conflist"
+SUFFIXES = (LIST, ".conf", ".json")
+PLUGINS = (".conf",)
+"""Of the directory with a network's plugins, since CNI 1.1."""
 
 
 @dataclass(frozen=True)
@@ -42,14 +45,37 @@ def read(directory: Path, types: frozenset[str]) -> tuple[list[Entry], dict[Path
 
 
 def _entries(file: Path, types: frozenset[str]) -> Iterator[Entry]:
-    conflist: ConfList = parse_conflist(file.read_bytes())
+    conflist = _conflist(file)
     for index, plugin in enumerate(conflist.plugins):
         if folded(plugin).get("type") in types:
             yield Entry(file, plugin_config(conflist, index))
 
 
-def _files(directory: Path) -> list[Path]:
+def _conflist(file: Path) -> ConfList:
+    """A network as a runtime reads it: a list, with the plugins of the directory named after it.
+
+    Raises:
+        CniError: 6 or 7, naming the file unless it is this one.
+        OSError: one of the files cannot be read.
+    """
+    conflist = parse_conflist(file.read_bytes())
+    if file.suffix != LIST:
+        return conflist
+    if not conflist.load_only_inlined_plugins:
+        for more in _files(file.parent / conflist.name, PLUGINS):
+            try:
+                conflist = conflist.extended([more.read_bytes()])
+            except CniError as error:
+                where = f"{conflist.name}/{more.name}"
+                raise CniError(error.code, f"{where}: {error.msg}", error.details) from None
+    if not conflist.plugins:
+        text = f'there are no plugins, neither in "plugins" nor in {conflist.name}/*.conf'
+        raise CniError(Code.INVALID_CONFIG, text)
+    return conflist
+
+
+def _files(directory: Path, suffixes: Collection[str] = SUFFIXES) -> list[Path]:
     try:
-        return sorted(path for path in directory.iterdir() if path.suffix in SUFFIXES)
-    except FileNotFoundError:
+        return sorted(path for path in directory.iterdir() if path.suffix in suffixes)
+    except (FileNotFoundError, NotADirectoryError):
         return []
