@@ -21,7 +21,9 @@ from typing import Any
 
 import pytest
 
+from cnidaria.node import report
 from cnidaria.node.frame import LENGTH, Reply, body_length, frame, parse_reply
+from cnidaria.node.install import install
 from support.cni import CNIDARIA, NETWORK, Answer, CniNode, network
 from support.left_out import is_real_root
 from support.namespaces import new_namespace, run
@@ -513,3 +515,27 @@ def test_install_and_uninstall(node: CniNode) -> None:
     assert not node.settings.state_dir.exists()
     state = node.state()
     assert not any([state["host links"], state["host objects"], state["pod links"]["p1"]])
+
+
+def test_a_plugin_that_cannot_be_imported_costs_itself_only(
+    node: CniNode, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "bad.py").write_text("import not_there")
+    info = tmp_path / "bad-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: bad\nVersion: 1\n")
+    (info / "entry_points.txt").write_text("[cnidaria]\nbad = bad\n")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    install(node.bin, ["bad"], node.settings)
+    bad = network(name="bad", type="bad")
+    node.conflist({"type": "bad"})
+    with node.agent() as agent:
+        node.add("p1")
+        node.pod("p2")
+        for verb, code in (("ADD", 11), ("STATUS", 50)):
+            assert "No module named 'not_there'" in node.call(verb, "p2", bad).error(code)
+        node.delete("p2", bad)
+        node.delete("p1")
+        problems = report.read(node.settings)["problems"]
+        assert problems.keys() == {"plugin bad", "network pods (bad)"}
+        assert "plugin bad: plugin 'bad' (bad (bad)) fails" in agent.log

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 
 from cnidaria.cni.fields import json_schema
 from cnidaria.plugins import load
@@ -22,10 +23,15 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    modes = load(options.type).modes
+    found = load(options.type)
+    modes = found.modes
+    if options.json or options.type:
+        for why in found.broken.values():
+            print(why, file=sys.stderr)
     if options.type and options.type not in modes:
-        known = ", ".join(sorted(modes)) or "none"
-        print(f"no mode {options.type!r} is installed; there are: {known}")
+        if options.type not in found.broken:
+            known = ", ".join(sorted(modes)) or "none"
+            print(f"no mode {options.type!r} is installed; there are: {known}", file=sys.stderr)
         return 1
     if options.type:
         print(json.dumps(json_schema(modes[options.type].Config), indent=2))
@@ -34,6 +40,9 @@ def run(options: argparse.Namespace) -> int:
             json.dumps({name: json_schema(mode.Config) for name, mode in modes.items()}, indent=2)
         )
     else:
-        for name, mode in sorted(modes.items()):
-            print(f"{name:20} {(mode.__doc__ or '').strip().splitlines()[0]}")
+        lines = {name: (mode.__doc__ or "").strip() for name, mode in modes.items()} | {
+            name: f"cannot be used: {why}" for name, why in found.broken.items()
+        }
+        for name, text in sorted(lines.items()):
+            print(f"{name:20} {''.join(text.splitlines()[:1])}")
     return 0

@@ -11,6 +11,7 @@ from cnidaria.cli.options import add_paths, settings
 from cnidaria.node import report
 from cnidaria.node.settings import Settings
 from cnidaria.node.state import boottime
+from cnidaria.plugins import load
 
 EXAMPLE = """\
 examples:
@@ -39,7 +40,7 @@ def run(options: argparse.Namespace) -> int:
 def gather(where: Settings) -> dict[str, Any]:
     """Everything that is known about this node."""
     running = report.agent_answers(where)
-    told = report.read(where) if running else {}
+    told = report.read(where) if running else alone()
     pods = Counter(one.network for one in report.attachments(where, boottime()))
     return {
         "agent": running,
@@ -49,6 +50,12 @@ def gather(where: Settings) -> dict[str, Any]:
         "repairs": told.get("repairs", {}),
         "problems": told.get("problems", {}),
     }
+
+
+def alone() -> dict[str, Any]:
+    """What an agent would tell first, if one ran: plugins that cannot be used."""
+    broken = load().broken
+    return {"problems": {f"plugin {name}": why for name, why in broken.items()}}
 
 
 def lines(found: dict[str, Any]) -> list[str]:

@@ -65,7 +65,10 @@ def clean(found: Settings, *, force: bool) -> None:
         InstallError: the agent runs, pods are attached, or something cannot be withdrawn.
     """
     try:
-        with open_state(found, load(), 1.0) as state, NetNS.current() as host:
+        registry = load()
+        for why in registry.broken.values():
+            print(why, file=sys.stderr)
+        with open_state(found, registry, 1.0) as state, NetNS.current() as host:
             pods = [one.id for one in state.store.all()]
             if pods and not force:
                 raise InstallError(

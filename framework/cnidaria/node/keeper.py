@@ -120,7 +120,7 @@ class Keeper:
             return [] if self._stopped else self._look_once()
 
     def _look_once(self) -> list[Opened]:
-        self.problems = {}
+        self.problems = {f"plugin {name}": why for name, why in self._state.networks.broken.items()}
         self._configured = self._read()
         confs = {**self._attached(), **self._configured}
         opened = [one for conf in confs.values() if (one := self._open(conf))]

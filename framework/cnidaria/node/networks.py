@@ -52,7 +52,11 @@ class Opened:
 
 
 class Networks:
-    """Opens networks by their configuration and keeps what was opened. Thread-safe."""
+    """Opens networks by their configuration and keeps what was opened. Thread-safe.
+
+    Attributes:
+        broken: plugins that cannot be loaded, with the reason.
+    """
 
     def __init__(
         self,
@@ -60,8 +64,10 @@ class Networks:
         addresses: Addresses,
         membership: Membership,
         kernel_for: Callable[[NetNS], Kernel],
+        broken: Mapping[str, str] | None = None,
     ) -> None:
         self._modes = modes
+        self.broken = broken or {}
         self._addresses = addresses
         self._membership = membership
         self._kernel_for = kernel_for
@@ -73,8 +79,8 @@ class Networks:
 
     @property
     def types(self) -> frozenset[str]:
-        """The CNI types of the installed modes."""
-        return frozenset(self._modes)
+        """The CNI types of the installed modes, also of those that cannot be loaded."""
+        return frozenset({*self._modes, *self.broken})
 
     def open(self, conf: NetConf, host: NetNS) -> Opened:
         """The network that ``conf`` describes, as it is on the node of ``host``.
@@ -163,6 +169,8 @@ class Networks:
 
     def _open(self, conf: NetConf, host: NetNS) -> Opened:
         mode = self._modes.get(conf.type)
+        if mode is None and conf.type in self.broken:
+            raise NotReady(self.broken[conf.type])
         if mode is None:
             known = ", ".join(sorted(self._modes)) or "none"
             raise CniError(

@@ -113,7 +113,7 @@ def _opened(settings: Settings, registry: Registry, lock: StateLock) -> Iterator
         releasing=addresses.releasing,
         released=addresses.released,
     )
-    networks = Networks(registry.modes, addresses, membership, kernel_for)
+    networks = Networks(registry.modes, addresses, membership, kernel_for, registry.broken)
     try:
         yield State(store, kernel_for, engine, pools, addresses, membership, networks, lock)
     finally:
