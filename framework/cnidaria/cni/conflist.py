@@ -23,7 +23,6 @@ class ConfList(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         cni_version: what the plugins are called with: the highest of ``cniVersion`` and
             ``cniVersions`` that is not newer than 1.1.0.
-        cni_versions: ``cniVersions``, as listed.
         plugins: each plugin's configuration, as it came.
         disable_check: runtimes must not call CHECK.
         disable_gc: runtimes must not call GC.
@@ -32,7 +31,6 @@ class ConfList(msgspec.Struct, frozen=True, kw_only=True):
 
     name: str
     cni_version: str = OLDEST
-    cni_versions: tuple[str, ...] = ()
     plugins: tuple[Mapping[str, Any], ...] = ()
     disable_check: bool = False
     disable_gc: bool = False
@@ -59,14 +57,12 @@ def parse_conflist(data: bytes, max_bytes: int = MAX_BYTES) -> ConfList:
     raw = decode_object(data, "network configuration list", max_bytes)
     if "plugins" not in raw and any(fold(key) == "type" for key in raw):
         raw = _upconverted(raw)
-    versions = raw.get("cniVersions")
     inlined = _boolean(raw, "loadOnlyInlinedPlugins")
     if inlined and "plugins" not in raw:
         raise _invalid('missing key "plugins", which loadOnlyInlinedPlugins needs')
     return ConfList(
         name=network_name(raw.get("name")),
-        cni_version=_selected(raw.get("cniVersion"), versions),
-        cni_versions=tuple(versions or ()),
+        cni_version=_selected(raw.get("cniVersion"), raw.get("cniVersions")),
         plugins=_plugins(raw["plugins"]) if "plugins" in raw else (),
         disable_check=_boolean(raw, "disableCheck"),
         disable_gc=_boolean(raw, "disableGC"),

@@ -54,13 +54,11 @@ class NetConf(msgspec.Struct, frozen=True, kw_only=True):
         cni_version: ``"0.1.0"`` where the configuration does not say.
         prev_result: the result of the plugins before in the chain (at DEL and CHECK: of the whole
             ADD), ``None`` if there is none.
-        prev_result_error: at DEL, why ``prevResult`` could not be read.
         dns: the network's resolver settings.
         ip_masq: the well-known ``ipMasq``, ``None`` if not given.
         ipam: as it came, ``{}`` if there is none.
         runtime: the capability arguments.
         args_cni: ``args.cni``.
-        args: ``args``, as it came.
         capabilities: which capability arguments the network wants.
         valid_attachments: at GC, what to keep; ``None`` if the runtime does not say, and then
             nothing may be collected.
@@ -73,13 +71,11 @@ class NetConf(msgspec.Struct, frozen=True, kw_only=True):
     type: str
     cni_version: str = OLDEST
     prev_result: Result | None = None
-    prev_result_error: CniError | None = None
     dns: Dns = Dns()
     ip_masq: bool | None = None
     ipam: Mapping[str, Any] = {}
     runtime: RuntimeConfig = RuntimeConfig()
     args_cni: ArgsCni = ArgsCni()
-    args: Mapping[str, Any] = {}
     capabilities: Mapping[str, bool] = {}
     valid_attachments: frozenset[ValidAttachment] | None = None
     own: Mapping[str, Any] = {}
@@ -159,7 +155,6 @@ class _Parser:
             "ip_masq": self.attempt("ipMasq", _boolean, None),
             "ipam": self.attempt("ipam", _mapping, _NOTHING),
             "runtime": RuntimeConfig(self.attempt("runtimeConfig", _mapping, _NOTHING)),
-            "args": args,
             "args_cni": ArgsCni(
                 self.attempt("args.cni", _mapping, _NOTHING, folded(args).get("cni"))
             ),
@@ -168,11 +163,9 @@ class _Parser:
             "own": {key: value for key, value in self.raw.items() if not is_well_known(key)},
             "raw": self.raw,
         }
-        before = len(self.tolerated)
         found["prev_result"] = self.attempt(
             "prevResult", lambda raw, path: _prev_result(raw, version, path), None
         )
-        found["prev_result_error"] = next(iter(self.tolerated[before:]), None)
         return {**found, "tolerated": tuple(self.tolerated)}
 
     def attempt(

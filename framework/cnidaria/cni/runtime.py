@@ -1,8 +1,8 @@
 """What a runtime adds to a configuration for one attachment: capabilities and ``args.cni``.
 
-Nothing is looked at until it is asked for: a mode that does no port mapping cannot fail because
-of a strange port mapping.  Names and shapes: CONVENTIONS.md of the CNI project; containerd writes
-the same keys with a capital letter.
+Nothing is looked at until it is asked for, and what is for other plugins of the chain (as
+``portMappings`` and ``bandwidth``) never is.  Names and shapes: CONVENTIONS.md of the CNI project;
+containerd writes the same keys with a capital letter.
 """
 
 from __future__ import annotations
@@ -13,29 +13,11 @@ from typing import Any, Final
 import msgspec
 
 from cnidaria.cni.address import canonical_mac
-from cnidaria.cni.codec import fold, folded
+from cnidaria.cni.codec import folded
 from cnidaria.cni.errors import CniError, Code
 from cnidaria.cni.records import Dns, Malformed, Reader
 
 POD_ANNOTATIONS: Final = "io.kubernetes.cri.pod-annotations"
-
-
-class PortMapping(msgspec.Struct, frozen=True):
-    """A port of the host that shall lead to one of the pod; ``host_ip`` ``""`` means any."""
-
-    host_port: int
-    container_port: int
-    protocol: str = "tcp"
-    host_ip: str = ""
-
-
-class Bandwidth(msgspec.Struct, frozen=True):
-    """Limits as seen by the pod: rates in bits per second, bursts in bits; 0 means no limit."""
-
-    ingress_rate: int = 0
-    ingress_burst: int = 0
-    egress_rate: int = 0
-    egress_burst: int = 0
 
 
 class RuntimeConfig(msgspec.Struct, frozen=True):
@@ -66,28 +48,6 @@ class RuntimeConfig(msgspec.Struct, frozen=True):
     def mac(self) -> str | None:
         """Requested MAC, canonical."""
         return _mac(self.raw, "runtimeConfig")
-
-    @property
-    def port_mappings(self) -> tuple[PortMapping, ...]:
-        """Ports of the host that shall lead to the pod."""
-        try:
-            reader = Reader(self.raw, "runtimeConfig")
-            return reader.each("portMappings", _port_mapping)
-        except Malformed as error:
-            raise _error(error) from None
-
-    @property
-    def bandwidth(self) -> Bandwidth | None:
-        """Limits of the pod's traffic."""
-        value = folded(self.raw).get("bandwidth")
-        if value is None:
-            return None
-        try:
-            reader = Reader(value, "runtimeConfig.bandwidth")
-            keys = ("ingressRate", "ingressBurst", "egressRate", "egressBurst")
-            return Bandwidth(*(reader.integer(key) or 0 for key in keys))
-        except Malformed as error:
-            raise _error(error) from None
 
     @property
     def dns(self) -> Dns | None:
@@ -135,12 +95,6 @@ class ArgsCni(msgspec.Struct, frozen=True):
         except Malformed as error:
             raise _error(error) from None
 
-    @property
-    def others(self) -> Mapping[str, Any]:
-        """What is neither of these, as written."""
-        known = ("ips", "mac", "labels")
-        return {key: value for key, value in self.raw.items() if fold(key) not in known}
-
 
 def _texts(raw: Mapping[str, Any], key: str, path: str) -> tuple[str, ...]:
     try:
@@ -154,16 +108,6 @@ def _mac(raw: Mapping[str, Any], path: str) -> str | None:
         return Reader(raw, path).converted("mac", canonical_mac)
     except Malformed as error:
         raise _error(error) from None
-
-
-def _port_mapping(raw: object, path: str) -> PortMapping:
-    reader = Reader(raw, path)
-    ports = {key: reader.integer(key) or 0 for key in ("hostPort", "containerPort")}
-    for key, port in ports.items():
-        if not 0 <= port <= 65535:
-            raise Malformed(f"{path}.{key}", port, "must be between 0 and 65535")
-    protocol, host_ip = reader.text("protocol") or "tcp", reader.text("hostIP")
-    return PortMapping(ports["hostPort"], ports["containerPort"], protocol.lower(), host_ip)
 
 
 def _label(raw: object, path: str) -> tuple[str, str]:
