@@ -363,6 +363,27 @@ def test_check_names_what_is_gone_and_delete_does_not_mind(lonely: CniNode) -> N
         assert_empty(lonely)
 
 
+def test_check_with_the_result_of_the_chain(node: CniNode) -> None:
+    """It is the result of this pod, and later plugins may have changed its MAC (as tuning does)."""
+    result, other = node.add("p1"), node.add("p2")
+
+    def check(told: dict[str, Any], says: str = "") -> None:
+        answer = node.call("CHECK", "p1", network(prevResult=told))
+        assert says in answer.error(105) if says else answer.result() is None
+
+    check(result)
+    check(other, "prevResult.ips lacks 10.1.0.2/32, which pods/p1/eth0/cnidaria-flat has")
+    check({**result, "ips": result["ips"][:1]}, "prevResult.ips lacks fd00:1::2/128")
+    mac = "02:00:00:00:00:77"
+    host, pod = result["interfaces"]
+    later = {**result, "interfaces": [host, {**pod, "mac": mac.upper()}]}
+    check(later, f"peer_mac is '{pod['mac']}', must be '{mac}'")
+    node.pod_ip("p1", f"link set eth0 address {mac}")
+    check(later)
+    check(result, f"peer_mac is '{mac}', must be '{pod['mac']}'")
+    check({**result, "interfaces": [{**host, "mac": mac}, {**pod, "mac": "none"}]}, "peer_mac is")
+
+
 def test_check_of_what_is_not_attached(node: CniNode) -> None:
     node.pod("p1")
     assert "pods/p1/eth0" in node.call("CHECK", "p1").error(105)

@@ -6,6 +6,8 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+import msgspec
+
 from cnidaria.api import NotReady, Request
 from cnidaria.cni.config import NetConf
 from cnidaria.cni.env import Invocation
@@ -17,7 +19,7 @@ from cnidaria.node.addresses import Addresses, Lending
 from cnidaria.node.networks import Networks, Opened
 from cnidaria.plan.attachment import Attachment, Key
 from cnidaria.plan.engine import Engine
-from cnidaria.plan.outcome import outcome
+from cnidaria.plan.outcome import as_told, lacking, outcome
 from cnidaria.plan.plan import Plan
 
 log = logging.getLogger(__name__)
@@ -138,6 +140,7 @@ class Verbs:
         attachment = self._engine.store.get(*call.key)
         if attachment is None or attachment.state != "attached":
             raise CniError(Code.CHECK_FAILED, f"{'/'.join(call.key)} is not attached")
+        attachment = _as_told(attachment, call.conf.prev_result)
         self._addresses.check(attachment, call.host)
         difference = self._engine.check(attachment, call.host, call.pod)
         if difference:
@@ -172,6 +175,20 @@ class Verbs:
             self._retire(call.conf, call.host)
         self._addresses.gc(call.conf, call.invocation, call.host)
         return NOTHING
+
+
+def _as_told(attachment: Attachment, told: Result | None) -> Attachment:
+    """The attachment as the result of the whole chain has it, which CHECK comes with.
+
+    Raises:
+        CniError: 105; that is the result of another one.
+    """
+    if told is None:
+        return attachment
+    for address in lacking(attachment.objects, told):
+        text = f"prevResult.ips lacks {address}, which {attachment.id} has"
+        raise CniError(Code.CHECK_FAILED, text)
+    return msgspec.structs.replace(attachment, objects=tuple(as_told(attachment.objects, told)))
 
 
 def _attachment(call: Context, plan: Plan, lending: Lending) -> Attachment:

@@ -2,12 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
+from msgspec.structs import replace
+
+from cnidaria.cni.address import canonical_mac
 from cnidaria.cni.records import Dns, Interface, Ip
 from cnidaria.cni.records import Route as ResultRoute
 from cnidaria.cni.result import Result
-from cnidaria.plan.objects import MAIN, SCOPES, V6_METRIC, Address, Link, Object, Route, Veth
+from cnidaria.plan.objects import (
+    MAIN,
+    SCOPES,
+    V6_METRIC,
+    Address,
+    Link,
+    Neighbour,
+    Object,
+    Route,
+    Veth,
+)
 
 DEFAULTS = frozenset({"0.0.0.0/0", "::/0"})
 
@@ -44,6 +57,45 @@ def outcome(objects: Iterable[Object], netns: str, dns: Dns, before: Result | No
         [_told(route) for route in routes],
         dns if dns != Dns() or before is None else None,
     )
+
+
+def lacking(objects: Iterable[Object], told: Result) -> list[str]:
+    """The pod's addresses in a plan that the result of the whole chain does not have."""
+    known = {ip.address.partition("/")[0] for ip in told.ips}
+    addresses = (obj.address for obj in objects if isinstance(obj, Address) and obj.where == "pod")
+    return [address for address in addresses if address.partition("/")[0] not in known]
+
+
+def as_told(objects: Iterable[Object], told: Result) -> list[Object]:
+    """A plan with what later plugins of the chain have changed: the MACs of the pod's interfaces.
+
+    With its MAC a link loses its neighbours, also permanent ones.
+
+    Args:
+        told: the result of the whole chain.
+    """
+    macs = {one.name: one.mac for one in told.interfaces if one.sandbox}
+    objects = list(objects)
+    now = [_with_mac(obj, macs) for obj in objects]
+    changed = {
+        obj.ends()[-1]
+        for obj, before in zip(now, objects, strict=True)
+        if obj != before and obj.ends()
+    }
+    return [
+        obj for obj in now if not (isinstance(obj, Neighbour) and (obj.where, obj.dev) in changed)
+    ]
+
+
+def _with_mac(obj: Object, macs: Mapping[str, str]) -> Object:
+    """A link whose end in the pod has the MAC that ``macs`` gives to its name."""
+    field = "peer_mac" if isinstance(obj, Veth) else "mac"
+    where, name = obj.ends()[-1] if obj.ends() else ("", "")
+    try:
+        mac = canonical_mac(macs.get(name, ""))
+    except ValueError:
+        return obj
+    return replace(obj, **{field: mac}) if where == "pod" and hasattr(obj, field) else obj
 
 
 def _told(route: Route) -> ResultRoute:

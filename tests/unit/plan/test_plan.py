@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import pytest
+from msgspec.structs import replace
 
+from cnidaria.cni.result import Interface, Ip, Result
 from cnidaria.plan.cover import covered
 from cnidaria.plan.objects import Address, Macvlan, Neighbour, Object, Route, Sysctl, Veth
+from cnidaria.plan.outcome import as_told, lacking
 from cnidaria.plan.plan import Plan
 
 VETH = Veth("cnd1", peer="eth0", mac="02:00:00:00:00:01", peer_mac="02:00:00:00:00:02")
@@ -42,3 +45,29 @@ def test_an_object_is_declared_once() -> None:
 def test_what_goes_with_the_veth(obj: Object, goes: bool) -> None:
     objects = list(dict.fromkeys([VETH, obj]))
     assert (len(objects) - 1 in covered(objects)) == goes
+
+
+def test_what_the_result_of_the_chain_says_of_a_plan() -> None:
+    veth = Veth("cnd0", peer="eth0", mac="02:00:00:00:00:01", peer_mac="02:00:00:00:00:02")
+    macvlan = Macvlan("eth0", master="up0")
+    here = Macvlan("eth0", master="up0", mac="02:00:00:00:00:03", where="host")
+    address = Address("eth0", "10.1.0.5/32", where="pod")
+    objects = [veth, macvlan, here, address, Address("cnd0", "10.9.9.9/32")]
+    told = Result(
+        interfaces=(Interface("eth0", "02-00-00-00-00-77", sandbox="/p"), Interface("cnd0", "x")),
+        ips=(Ip("10.1.0.5/24"),),
+    )
+    changed = as_told(objects, told)
+    assert changed[0] == replace(veth, peer_mac="02:00:00:00:00:77")
+    assert changed[1] == replace(macvlan, mac="02:00:00:00:00:77")
+    assert changed[2:] == objects[2:]
+    neighbours = [
+        Neighbour("eth0", "10.1.0.1", veth.mac, where="pod"),
+        Neighbour("eth1", "10.1.0.1", veth.mac, where="pod"),
+        Neighbour("eth0", "10.1.0.1", veth.mac),
+    ]
+    assert as_told([veth, *neighbours], told)[1:] == neighbours[1:], "its link had another MAC"
+    assert as_told([veth, *neighbours], Result()) == [veth, *neighbours]
+    assert as_told(objects, Result()) == objects
+    assert lacking(objects, told) == []
+    assert lacking(objects, Result(ips=(Ip("10.1.0.6/24"),))) == ["10.1.0.5/32"]
