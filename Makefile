@@ -32,6 +32,7 @@ endif
 
 .PHONY: build
 build: $(DONE)/core $(DONE)/exec $(DONE)/cnidaria ## Build everything into .venv
+	@:
 
 $(DONE)/venv:
 	@scripts/doctor --install build

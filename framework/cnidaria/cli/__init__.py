@@ -69,6 +69,7 @@ def expected_errors() -> tuple[type[Exception], ...]:
     """What is reported in a line; anything else is a fault of ours and shows its traceback."""
     from cnidaria.cni.errors import CniError
     from cnidaria.node.install import InstallError
+    from cnidaria.node.settings import SettingsError
     from cnidaria.plugins import PluginError
 
-    return (OSError, CniError, InstallError, PluginError)
+    return (OSError, CniError, InstallError, PluginError, SettingsError)

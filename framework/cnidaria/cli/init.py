@@ -65,6 +65,9 @@ def conflist(options: argparse.Namespace) -> dict[str, Any]:
     plugin: dict[str, Any] = {"type": mode}
     if options.masquerade:
         plugin["masquerade"] = True
+    if options.node and not options.store:
+        text = f"--node {options.node}: needs --store, where the node is known by that name"
+        raise CniError(Code.INVALID_CONFIG, text)
     if options.store:
         cluster = {"store": options.store, **({"node": options.node} if options.node else {})}
         plugin["cluster"] = cluster

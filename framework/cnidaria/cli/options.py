@@ -25,7 +25,10 @@ def add_paths(parser: argparse.ArgumentParser, *, conf_dir: bool = False) -> Non
         help=f"journal and lock; on a tmpfs; default: {STATE_DIR}",
     )
     parser.add_argument(
-        "--socket", type=Path, metavar="FILE", help="where the agent listens; default: there"
+        "--socket",
+        type=Path,
+        metavar="FILE",
+        help="where the agent listens; default: agent.sock there",
     )
     if conf_dir:
         parser.add_argument(

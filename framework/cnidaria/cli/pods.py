@@ -6,6 +6,8 @@ import argparse
 import json
 
 from cnidaria.cli.options import add_paths, settings
+from cnidaria.cni.errors import CniError
+from cnidaria.cni.result import Result
 from cnidaria.node import report
 from cnidaria.node.state import boottime
 from cnidaria.plan.attachment import Attachment
@@ -37,15 +39,26 @@ def run(options: argparse.Namespace) -> int:
 
 def row(one: Attachment, now: float) -> tuple[str, ...]:
     """One attachment as a line of the table."""
-    addresses = ",".join(lease.address for lease in one.leases) or "-"
     return (
         one.network,
         one.container[:16],
         one.ifname,
-        addresses,
+        ",".join(addresses(one)) or "-",
         age(now - one.created),
         one.state,
     )
+
+
+def addresses(one: Attachment) -> list[str]:
+    """Of the pod: as leased from us, else as the result of ADD says."""
+    if one.leases:
+        return [lease.address for lease in one.leases]
+    result = one.result or {}
+    try:
+        found = Result.parse(result, str(result.get("cniVersion")))
+    except CniError:
+        return []
+    return [ip.address.partition("/")[0] for ip in found.ips]
 
 
 def age(seconds: float) -> str:

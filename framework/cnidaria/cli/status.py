@@ -39,16 +39,19 @@ def run(options: argparse.Namespace) -> int:
 
 def gather(where: Settings) -> dict[str, Any]:
     """Everything that is known about this node."""
-    running = report.agent_answers(where)
-    told = report.read(where) if running else alone()
+    agent = report.ask_agent(where)
+    told = alone() if agent == "absent" else report.read(where)
+    problems = dict(told.get("problems", {}))
+    if agent == "silent":
+        problems["agent"] = f"listens on {where.socket} and does not answer"
     pods = Counter(one.network for one in report.attachments(where, boottime()))
     return {
-        "agent": running,
+        "agent": agent == "answers",
         "socket": str(where.socket),
         "networks": told.get("networks", {}),
         "pods": dict(pods),
         "repairs": told.get("repairs", {}),
-        "problems": told.get("problems", {}),
+        "problems": problems,
     }
 
 
@@ -60,8 +63,12 @@ def alone() -> dict[str, Any]:
 
 def lines(found: dict[str, Any]) -> list[str]:
     """The same for people."""
-    state = "listens on" if found["agent"] else "does not run; every call runs one-shot. No"
-    text = [f"agent     {state} {found['socket']}"]
+    if found["agent"]:
+        text = [f"agent     answers on {found['socket']}"]
+    elif "agent" in found["problems"]:
+        text = [f"agent     hangs on {found['socket']}"]
+    else:
+        text = [f"agent     none on {found['socket']}: every call runs one-shot"]
     for name, one in sorted(found["networks"].items()):
         prefixes = ", ".join(one["prefixes"]) or "no prefixes of its own"
         text.append(

@@ -73,6 +73,20 @@ def frame(message: Mapping[str, Any]) -> bytes:
     return LENGTH.pack(len(body)) + body
 
 
+def version_call() -> bytes:
+    """The frame of a VERSION call, which needs nothing and changes nothing."""
+    return frame(
+        {
+            "v": VERSION,
+            "id": bytes(16),
+            "argv0": "cnidaria",
+            "env": {"CNI_COMMAND": "VERSION"},
+            "stdin": b"",
+            "fds": [],
+        }
+    )
+
+
 def body_length(head: bytes) -> int:
     """Length of the body that follows the four bytes ``head``.
 

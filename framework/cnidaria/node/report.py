@@ -5,15 +5,19 @@ from __future__ import annotations
 import json
 import os
 import socket
+import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Final, Literal
 
+from cnidaria.node.frame import LENGTH, FrameError, body_length, parse_reply, version_call
 from cnidaria.node.settings import Settings
 from cnidaria.plan.journal import Journal
 from cnidaria.plan.store import Attachment, Store
 
 NAME = "status.json"
+PATIENCE: Final = 5.0
+"""Seconds that an agent has for an answer that costs it nothing."""
 
 
 def write(settings: Settings, report: Mapping[str, Any]) -> None:
@@ -42,12 +46,31 @@ def attachments(settings: Settings, clock: float) -> list[Attachment]:
     return Store(Journal(settings.state_dir), lambda: clock).all()
 
 
-def agent_answers(settings: Settings) -> bool:
-    """Whether an agent listens."""
+AgentState = Literal["absent", "silent", "answers"]
+
+
+def ask_agent(settings: Settings, patience: float = PATIENCE) -> AgentState:
+    """Whether an agent is there, and answers within ``patience`` seconds (a VERSION call)."""
+    deadline = time.monotonic() + patience
     with socket.socket(socket.AF_UNIX) as probe:
-        probe.settimeout(1.0)
         try:
+            probe.settimeout(patience)
             probe.connect(os.fspath(settings.socket))
-        except OSError:
-            return False
-    return True
+            probe.sendall(version_call())
+            data = b""
+            while len(data) < LENGTH.size or len(data) < LENGTH.size + body_length(data[:4]):
+                probe.settimeout(max(deadline - time.monotonic(), 0.001))
+                more = probe.recv(1 << 16)
+                if not more:
+                    return "silent"
+                data += more
+            return "answers" if parse_reply(data[LENGTH.size :]).exit == 0 else "silent"
+        except (FileNotFoundError, ConnectionRefusedError, NotADirectoryError):
+            return "absent"
+        except (OSError, FrameError):
+            return "silent"
+
+
+def agent_answers(settings: Settings) -> bool:
+    """Whether an agent answers."""
+    return ask_agent(settings) == "answers"

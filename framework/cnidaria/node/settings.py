@@ -12,6 +12,10 @@ CONF_DIR = "/etc/cni/net.d"
 BIN_DIR = "/opt/cni/bin"
 
 
+class SettingsError(ValueError):
+    """What the environment says cannot be; the text names the variable and what is allowed."""
+
+
 @dataclass(frozen=True)
 class Settings:
     """Paths and limits of one node.
@@ -33,7 +37,7 @@ class Settings:
         """Read ``CNIDARIA_STATE_DIR``, ``_SOCKET``, ``_CONF_DIR`` and ``_TIMEOUT``.
 
         Raises:
-            ValueError: the timeout is no positive number.
+            SettingsError: the timeout is no positive number.
         """
         state = Path(env.get("CNIDARIA_STATE_DIR", STATE_DIR))
         timeout = env.get("CNIDARIA_TIMEOUT", "60")
@@ -42,7 +46,8 @@ class Settings:
         except ValueError:
             seconds = 0.0
         if not seconds > 0:
-            raise ValueError(f"CNIDARIA_TIMEOUT = {timeout!r}: must be a number of seconds above 0")
+            problem = "must be a number of seconds above 0"
+            raise SettingsError(f"CNIDARIA_TIMEOUT = {timeout!r}: {problem}")
         return cls(
             state_dir=state,
             socket=Path(env.get("CNIDARIA_SOCKET", state / "agent.sock")),
