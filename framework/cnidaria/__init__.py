@@ -1,6 +1,8 @@
 """cnidaria: pod networks that you extend in Python.
 
-Everything that a network mode is written with is here; see ``docs/modes.md``.
+Everything that a network mode is written with is here, and in :mod:`cnidaria.wiring` (pod wiring
+that modes share) and :mod:`cnidaria.kinds` (for kinds of kernel objects of one's own).  See
+``docs/modes.md``.  Everything else is private and may change.
 """
 
 from cnidaria.api import (
@@ -54,6 +56,8 @@ from cnidaria.plan.objects import (
 )
 from cnidaria.plan.plan import Plan
 
+from cnidaria import wiring  # isort: skip  # it is written with what is above
+
 __all__ = [
     "Address",
     "Bridge",
@@ -100,4 +104,5 @@ __all__ = [
     "expr",
     "hookimpl",
     "local_mac",
+    "wiring",
 ]

@@ -539,3 +539,15 @@ def test_a_plugin_that_cannot_be_imported_costs_itself_only(
         problems = report.read(node.settings)["problems"]
         assert problems.keys() == {"plugin bad", "network pods (bad)"}
         assert "plugin bad: plugin 'bad' (bad (bad)) fails" in agent.log
+
+
+def test_status_of_an_agent_that_is_stopped(node: CniNode) -> None:
+    """It listens still, as the kernel does that."""
+    command = [CNIDARIA, "status", "--state-dir", str(node.settings.state_dir)]
+    with node.agent() as agent:
+        agent.process.send_signal(signal.SIGSTOP)
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        agent.process.send_signal(signal.SIGCONT)
+    assert done.returncode == 1
+    assert f"agent     hangs on {node.settings.socket}" in done.stdout
+    assert "PROBLEM   agent: listens on" in done.stdout

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from cnidaria import hookspecs
+from cnidaria import hookspecs, kinds
 from cnidaria.cli import COMMANDS
 from cnidaria.cluster import ClusterConfig
 from cnidaria.cni.errors import Code
@@ -68,3 +68,8 @@ def test_every_code_of_ours_is_documented(code: Code) -> None:
 )
 def test_every_kind_of_object_is_documented(kind: str) -> None:
     assert f"`{kind}`" in MODES
+
+
+@pytest.mark.parametrize("name", kinds.__all__)
+def test_everything_for_kinds_is_documented(name: str) -> None:
+    assert f"`{name}`" in MODES
