@@ -12,6 +12,7 @@ COMMANDS = {
     "install": "put the CNI executables into the runtime's directory",
     "uninstall": "take them away again, and everything we put into the kernel",
     "init": "write a conflist to start from",
+    "plan": "what a network would be on this node, and what a pod would get: a dry run",
     "status": "what this node's networks do, and what is wrong",
     "pods": "the attachments of this node",
     "modes": "the installed network modes and their keys",
@@ -21,6 +22,7 @@ EXAMPLES = """\
 examples:
   cnidaria install                      # executables into /opt/cni/bin
   cnidaria init flat --subnet 10.1.0.0/24 > /etc/cni/net.d/10-pods.conflist
+  cnidaria plan /etc/cni/net.d/10-pods.conflist
   cnidaria agent                        # warm and fast; without it every call runs one-shot
   cnidaria status --json
 """
@@ -67,9 +69,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def expected_errors() -> tuple[type[Exception], ...]:
     """What is reported in a line; anything else is a fault of ours and shows its traceback."""
+    from cnidaria.api import NotReady
     from cnidaria.cni.errors import CniError
     from cnidaria.node.install import InstallError
     from cnidaria.node.settings import SettingsError
     from cnidaria.plugins import PluginError
 
-    return (OSError, CniError, InstallError, PluginError, SettingsError)
+    return (OSError, CniError, InstallError, NotReady, PluginError, SettingsError)

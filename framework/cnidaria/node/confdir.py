@@ -45,33 +45,33 @@ def read(directory: Path, types: frozenset[str]) -> tuple[list[Entry], dict[Path
 
 
 def _entries(file: Path, types: frozenset[str]) -> Iterator[Entry]:
-    conflist = _conflist(file)
-    for index, plugin in enumerate(conflist.plugins):
+    network = conflist(file)
+    for index, plugin in enumerate(network.plugins):
         if folded(plugin).get("type") in types:
-            yield Entry(file, plugin_config(conflist, index))
+            yield Entry(file, plugin_config(network, index))
 
 
-def _conflist(file: Path) -> ConfList:
+def conflist(file: Path) -> ConfList:
     """A network as a runtime reads it: a list, with the plugins of the directory named after it.
 
     Raises:
         CniError: 6 or 7, naming the file unless it is this one.
         OSError: one of the files cannot be read.
     """
-    conflist = parse_conflist(file.read_bytes())
+    network = parse_conflist(file.read_bytes())
     if file.suffix != LIST:
-        return conflist
-    if not conflist.load_only_inlined_plugins:
-        for more in _files(file.parent / conflist.name, PLUGINS):
+        return network
+    if not network.load_only_inlined_plugins:
+        for more in _files(file.parent / network.name, PLUGINS):
             try:
-                conflist = conflist.extended([more.read_bytes()])
+                network = network.extended([more.read_bytes()])
             except CniError as error:
-                where = f"{conflist.name}/{more.name}"
+                where = f"{network.name}/{more.name}"
                 raise CniError(error.code, f"{where}: {error.msg}", error.details) from None
-    if not conflist.plugins:
-        text = f'there are no plugins, neither in "plugins" nor in {conflist.name}/*.conf'
+    if not network.plugins:
+        text = f'there are no plugins, neither in "plugins" nor in {network.name}/*.conf'
         raise CniError(Code.INVALID_CONFIG, text)
-    return conflist
+    return network
 
 
 def _files(directory: Path, suffixes: Collection[str] = SUFFIXES) -> list[Path]:

@@ -14,7 +14,7 @@ import pytest
 from cnidaria.cli import COMMANDS, main, parser
 from cnidaria.cli.pods import addresses
 from cnidaria.node import report
-from cnidaria.node.frame import Reply, frame
+from cnidaria.node.frame import LENGTH, Reply, frame, parse_call
 from cnidaria.node.settings import Settings
 from cnidaria.plan.attachment import Attachment
 from cnidaria.plan.lease import Lease
@@ -95,23 +95,31 @@ def silent(connection: socket.socket) -> None:
 
 
 @pytest.mark.parametrize(
-    ("talk", "state"),
+    ("answer", "state"),
     [
-        (silent, "silent"),
-        (lambda connection: None, "silent"),
-        (lambda connection: connection.sendall(b"\xff\xff\xff\xff"), "silent"),
-        (lambda connection: connection.sendall(frame({"v": 1})), "silent"),
-        (lambda connection: connection.sendall(Reply(0, b"{}").pack()), "answers"),
+        (b"", "silent"),
+        (b"\xff\xff\xff\xff", "silent"),
+        (frame({"v": 1}), "silent"),
+        (Reply(0, b"{}").pack()[:-1], "silent"),
+        (Reply(0, b"{}").pack(), "answers"),
     ],
-    ids=["hangs", "closes", "too long", "nonsense", "answers"],
+    ids=["none", "too long", "nonsense", "cut", "whole"],
 )
-def test_an_agent_is_one_that_answers(
-    talk: Callable[[socket.socket], None], state: str, tmp_path: Path
-) -> None:
+def test_an_agent_is_one_that_answers(answer: bytes, state: str, tmp_path: Path) -> None:
+    def talk(connection: socket.socket) -> None:
+        assert parse_call(connection.recv(4096)[LENGTH.size :], ()).env["CNI_COMMAND"] == "VERSION"
+        connection.sendall(answer)
+
     settings = Settings(tmp_path / "state", tmp_path / "state" / "agent.sock")
     assert report.ask_agent(settings) == "absent"
     with listening(settings, talk):
-        assert report.ask_agent(settings, patience=0.3) == state
+        assert report.ask_agent(settings) == state
+
+
+def test_an_agent_that_says_nothing_is_not_waited_for(tmp_path: Path) -> None:
+    settings = Settings(tmp_path / "state", tmp_path / "state" / "agent.sock")
+    with listening(settings, silent):
+        assert report.ask_agent(settings, patience=0.1) == "silent"
 
 
 def test_status_of_an_agent_that_hangs(
