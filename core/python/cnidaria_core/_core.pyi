@@ -513,8 +513,11 @@ class PolicyEngine:
     Calls from several threads are safe.
     """
 
-    def __new__(cls, *, history: int = 4096) -> PolicyEngine:
-        """Make an engine without objects; `changes_since` reaches back over `history` versions."""
+    def __new__(cls, *, history: int = 16384) -> PolicyEngine:
+        """Make an engine without objects.
+
+        `history`: how many changed elements `changes_since` reaches back over, at most.
+        """
 
     def apply(self, obj: Mapping[str, Any] | bytes | str, *, strict: bool = True) -> bool:
         """Take an object, new or changed; return whether it is different from what was there.
@@ -564,3 +567,18 @@ class PolicyEngine:
 
     def reason(self, reason: int) -> PolicyReason:
         """Return the reason of this id; `KeyError` if there is none."""
+
+    def snapshot(self) -> PolicyEngine:
+        """Return an engine with the same objects, version and ids, at no cost.
+
+        The two share everything; the first of them that is changed makes a copy for that.
+        """
+
+    def __len__(self) -> int:
+        """Return how many objects there are."""
+
+    def __iter__(self) -> Iterator[tuple[str, str | None, str]]:
+        """Iterate over (kind, namespace, name) of all objects, by kind, namespace and name."""
+
+    def __eq__(self, other: object, /) -> bool:
+        """Return whether both have the same objects; versions and ids do not count."""

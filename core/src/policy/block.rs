@@ -1,75 +1,35 @@
 //! Blocks of addresses: a prefix without some prefixes inside it.
+//!
+//! Addresses are canonical: IPv4 mapped into IPv6 is IPv4. They are ordered IPv4 before IPv6.
 
-use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use crate::prefix::Prefix;
 
-/// An address as a number, IPv4 before IPv6.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-#[allow(missing_docs)]
-pub enum Address {
-    V4(u32),
-    V6(u128),
-}
-
-impl Address {
-    /// The next address of the family; `None` after the last.
-    #[must_use]
-    pub fn next(self) -> Option<Self> {
-        match self {
-            Self::V4(bits) => bits.checked_add(1).map(Self::V4),
-            Self::V6(bits) => bits.checked_add(1).map(Self::V6),
-        }
-    }
-
-    /// The address before; of the first of its family the last.
-    #[must_use]
-    pub fn previous(self) -> Self {
-        match self {
-            Self::V4(bits) => Self::V4(bits.wrapping_sub(1)),
-            Self::V6(bits) => Self::V6(bits.wrapping_sub(1)),
-        }
-    }
-
-    /// The last address of the family.
-    #[must_use]
-    pub fn highest(self) -> Self {
-        match self {
-            Self::V4(_) => Self::V4(u32::MAX),
-            Self::V6(_) => Self::V6(u128::MAX),
-        }
-    }
-
-    /// Whether both are of one family.
-    #[must_use]
-    pub fn same_family(self, other: Self) -> bool {
-        matches!((self, other), (Self::V4(_), Self::V4(_)) | (Self::V6(_), Self::V6(_)))
+/// The next address of the family; `None` after the last.
+#[must_use]
+pub fn next(address: IpAddr) -> Option<IpAddr> {
+    match address {
+        IpAddr::V4(v4) => v4.to_bits().checked_add(1).map(|bits| Ipv4Addr::from_bits(bits).into()),
+        IpAddr::V6(v6) => v6.to_bits().checked_add(1).map(|bits| Ipv6Addr::from_bits(bits).into()),
     }
 }
 
-impl From<IpAddr> for Address {
-    /// IPv4 addresses mapped into IPv6 are IPv4, as they are for Go's `net` package.
-    fn from(address: IpAddr) -> Self {
-        match address.to_canonical() {
-            IpAddr::V4(v4) => Self::V4(v4.to_bits()),
-            IpAddr::V6(v6) => Self::V6(v6.to_bits()),
-        }
+/// The address before; of the first of its family the last.
+#[must_use]
+pub fn previous(address: IpAddr) -> IpAddr {
+    match address {
+        IpAddr::V4(v4) => Ipv4Addr::from_bits(v4.to_bits().wrapping_sub(1)).into(),
+        IpAddr::V6(v6) => Ipv6Addr::from_bits(v6.to_bits().wrapping_sub(1)).into(),
     }
 }
 
-impl From<Address> for IpAddr {
-    fn from(address: Address) -> Self {
-        match address {
-            Address::V4(bits) => Ipv4Addr::from_bits(bits).into(),
-            Address::V6(bits) => Ipv6Addr::from_bits(bits).into(),
-        }
-    }
-}
-
-impl fmt::Display for Address {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        IpAddr::from(*self).fmt(f)
+/// The last address of the family.
+#[must_use]
+pub fn highest(family_of: IpAddr) -> IpAddr {
+    match family_of {
+        IpAddr::V4(_) => Ipv4Addr::BROADCAST.into(),
+        IpAddr::V6(_) => Ipv6Addr::from_bits(u128::MAX).into(),
     }
 }
 
@@ -93,25 +53,24 @@ impl Block {
 
     /// Whether the address is part of it.
     #[must_use]
-    pub fn contains(&self, address: Address) -> bool {
-        let address = address.into();
+    pub fn contains(&self, address: IpAddr) -> bool {
         self.cidr.contains(address) && !self.except.iter().any(|one| one.contains(address))
     }
 
     /// The ranges (first, last) that it consists of, ascending.
     #[must_use]
-    pub fn ranges(&self) -> Vec<(Address, Address)> {
+    pub fn ranges(&self) -> Vec<(IpAddr, IpAddr)> {
         let mut ranges = Vec::with_capacity(self.except.len() + 1);
-        let (mut first, last) = ends(&self.cidr);
+        let (mut first, last) = (self.cidr.address(), self.cidr.last());
         for hole in &self.except {
-            let (start, end) = ends(hole);
+            let (start, end) = (hole.address(), hole.last());
             // Sorted, so a hole inside an earlier one begins before what is left.
             if start > first {
-                ranges.push((first, start.previous()));
+                ranges.push((first, previous(start)));
             }
             if end >= first {
-                match end.next() {
-                    Some(next) if next <= last => first = next,
+                match next(end) {
+                    Some(after) if after <= last => first = after,
                     _ => return ranges,
                 }
             }
@@ -119,8 +78,4 @@ impl Block {
         ranges.push((first, last));
         ranges
     }
-}
-
-fn ends(prefix: &Prefix) -> (Address, Address) {
-    (prefix.address().into(), prefix.last().into())
 }

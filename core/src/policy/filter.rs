@@ -93,7 +93,7 @@ pub struct Clause {
     /// Whether it is of an audited policy.
     pub audit: bool,
     /// Where it matches; `None`: everywhere.
-    pub spans: Option<Vec<Span>>,
+    pub spans: Option<Arc<[Span]>>,
 }
 
 /// All rules that match a peer, in their order, and what isolates.

@@ -3,9 +3,7 @@
 //! What each field of the API means here is in `docs/policy-semantics.md`, with sources.
 
 mod block;
-mod clauses;
-mod compile;
-mod engine;
+mod compiled;
 mod error;
 mod filter;
 mod model;
@@ -13,13 +11,16 @@ mod parse;
 mod reason;
 mod selector;
 mod tables;
-mod world;
+#[cfg(test)]
+mod twin;
+mod verdict;
 
-pub use block::{Address, Block};
-pub use engine::{End, PolicyEngine, Verdict};
+pub use block::Block;
+pub use compiled::PolicyEngine;
 pub use error::{Error, Invalid, Result};
 pub use filter::{Decision, Filter, PortDecision};
 pub use model::{Direction, Key, Kind, Object, Protocol, Tier};
 pub use parse::object as parse_object;
 pub use reason::{PolicyReason, Reason, ReasonId};
 pub use tables::{AddressRange, Changes, Delta, RowKey, Tables, Way};
+pub use verdict::{End, Verdict};

@@ -235,6 +235,19 @@ pub struct Policy {
     pub rules: [Vec<Rule>; 2],
 }
 
+/// Where a policy is evaluated: by tier and priority; among those that have the same, which the
+/// API leaves open, by namespace, name and kind.
+pub type Place = (Tier, u16, Option<Arc<str>>, Arc<str>, Kind);
+
+impl Policy {
+    /// Where it is evaluated.
+    #[must_use]
+    pub fn place(&self) -> Place {
+        let Key { kind, namespace, name } = self.key.clone();
+        (self.tier, self.priority, namespace, name, kind)
+    }
+}
+
 /// One rule of a policy.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rule {

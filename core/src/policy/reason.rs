@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use super::model::{Direction, Key, Tier};
+use super::model::{Action, Direction, Key, Policy, Rule, Tier};
 
 /// Small number of a [`Reason`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -48,6 +48,23 @@ pub struct PolicyReason {
     pub rule: Option<u32>,
     /// The rule's own name.
     pub rule_name: Option<Arc<str>>,
+}
+
+impl PolicyReason {
+    /// What a rule, with its place, or the isolation of a policy is known as.
+    #[must_use]
+    pub fn of(policy: &Policy, direction: Direction, rule: Option<(usize, &Rule)>) -> Reason {
+        Reason::Policy(Self {
+            policy: policy.key.clone(),
+            uid: policy.uid.clone(),
+            tier: policy.tier,
+            audit: policy.audit,
+            direction,
+            allow: rule.is_some_and(|(_, rule)| rule.action == Action::Accept),
+            rule: rule.map(|(index, _)| u32::try_from(index).unwrap_or(u32::MAX)),
+            rule_name: rule.and_then(|(_, rule)| rule.name.clone()),
+        })
+    }
 }
 
 impl Reason {

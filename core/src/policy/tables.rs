@@ -1,9 +1,10 @@
 //! Compiled tables, and what differs between two of them.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::sync::Arc;
 
-use super::block::Address;
+use super::block::highest;
 use super::filter::{Decision, Filter};
 use super::reason::{Reason, ReasonId};
 
@@ -30,6 +31,16 @@ pub enum Way {
 }
 
 impl Way {
+    /// What allows where there is no row.
+    #[must_use]
+    pub fn fallback(self) -> ReasonId {
+        match self {
+            Self::Ingress | Self::Egress => ReasonId::DEFAULT,
+            Self::Local => ReasonId::OWN_NODE,
+            Self::HairpinIngress | Self::HairpinEgress => ReasonId::ITSELF,
+        }
+    }
+
     /// Its name in lower case.
     #[must_use]
     pub fn as_str(self) -> &'static str {
@@ -47,7 +58,7 @@ impl Way {
 pub type RowKey = (SubjectClass, Way, Option<PeerClass>);
 
 /// First and last address.
-pub type AddressRange = (Address, Address);
+pub type AddressRange = (IpAddr, IpAddr);
 
 /// The policies in force, compiled. What the parts mean is documented with the Python class
 /// `PolicyTables`.
@@ -56,9 +67,9 @@ pub type AddressRange = (Address, Address);
 pub struct Tables {
     pub version: u64,
     pub node: Option<Arc<str>>,
-    pub endpoints: BTreeMap<Address, PeerClass>,
+    pub endpoints: BTreeMap<IpAddr, PeerClass>,
     pub blocks: BTreeMap<AddressRange, PeerClass>,
-    pub subjects: BTreeMap<Address, SubjectClass>,
+    pub subjects: BTreeMap<IpAddr, SubjectClass>,
     pub rows: BTreeMap<RowKey, FilterId>,
     pub filters: BTreeMap<FilterId, Filter>,
     pub reasons: BTreeMap<ReasonId, Arc<Reason>>,
@@ -74,15 +85,28 @@ pub struct Changes {
     pub since: u64,
     pub version: u64,
     pub node: Option<Arc<str>>,
-    pub endpoints: Delta<Address, PeerClass>,
+    pub endpoints: Delta<IpAddr, PeerClass>,
     pub blocks: Delta<AddressRange, PeerClass>,
-    pub subjects: Delta<Address, SubjectClass>,
+    pub subjects: Delta<IpAddr, SubjectClass>,
     pub rows: Delta<RowKey, FilterId>,
     pub filters: Delta<FilterId, Filter>,
     pub reasons: Delta<ReasonId, Arc<Reason>>,
 }
 
 impl Tables {
+    /// The peer class of an address.
+    #[must_use]
+    pub fn peer_class(&self, address: IpAddr) -> PeerClass {
+        if let Some(class) = self.endpoints.get(&address) {
+            return *class;
+        }
+        let upto = ..=(address, highest(address));
+        match self.blocks.range(upto).next_back() {
+            Some((&(first, last), class)) if first <= address && address <= last => *class,
+            _ => 0,
+        }
+    }
+
     /// What has to be done to the earlier tables to get these.
     #[must_use]
     pub fn since(&self, before: &Self) -> Changes {
@@ -96,30 +120,6 @@ impl Tables {
             rows: delta(&before.rows, &self.rows),
             filters: delta(&before.filters, &self.filters),
             reasons: delta(&before.reasons, &self.reasons),
-        }
-    }
-
-    /// Leave only these subjects, and what their rows need.
-    #[must_use]
-    pub fn restricted(&self, node: &Arc<str>, subjects: BTreeMap<Address, SubjectClass>) -> Self {
-        let classes: BTreeSet<_> = subjects.values().copied().collect();
-        let here = |(key, _): &(&RowKey, _)| classes.contains(&key.0);
-        let rows: BTreeMap<_, _> =
-            self.rows.iter().filter(here).map(|(key, filter)| (*key, *filter)).collect();
-        let used: BTreeSet<_> = rows.values().copied().collect();
-        let filters: BTreeMap<_, _> =
-            used.into_iter().map(|id| (id, self.filters[&id].clone())).collect();
-        let reasons = filters.values().flat_map(reasons_of);
-        let reasons = reasons.map(|id| (id, Arc::clone(&self.reasons[&id]))).collect();
-        Self {
-            version: self.version,
-            node: Some(node.clone()),
-            endpoints: self.endpoints.clone(),
-            blocks: self.blocks.clone(),
-            subjects,
-            rows,
-            filters,
-            reasons,
         }
     }
 }

@@ -1,12 +1,12 @@
 //! `PolicyEngine` for Python.
 
-use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
 use pyo3::exceptions::{PyKeyError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
-use pyo3::types::PyString;
+use pyo3::types::{PyIterator, PyList, PyString};
 
-use super::errors::InvalidAddress;
+use super::address::from_text;
 use super::policy_objects::object;
 use super::policy_tables::{PolicyChanges, PolicyTables};
 use super::policy_values::PolicyReason;
@@ -14,35 +14,37 @@ use crate::policy::{self, End, Key, Kind, Reason, ReasonId};
 
 #[pyclass(frozen, module = "cnidaria_core")]
 pub struct PolicyEngine {
-    engine: RwLock<policy::PolicyEngine>,
+    /// Shared with snapshots; whoever changes it first gets a copy.
+    engine: RwLock<Arc<policy::PolicyEngine>>,
 }
 
 impl PolicyEngine {
     // A panic in the engine is a bug that its caller has seen; it goes on for the others.
-    fn read(&self) -> RwLockReadGuard<'_, policy::PolicyEngine> {
+    fn read(&self) -> RwLockReadGuard<'_, Arc<policy::PolicyEngine>> {
         self.engine.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn write(&self) -> RwLockWriteGuard<'_, policy::PolicyEngine> {
-        self.engine.write().unwrap_or_else(PoisonError::into_inner)
+    fn change<T>(&self, change: impl FnOnce(&mut policy::PolicyEngine) -> T) -> T {
+        let mut engine = self.engine.write().unwrap_or_else(PoisonError::into_inner);
+        change(Arc::make_mut(&mut engine))
     }
 }
 
 #[pymethods]
 impl PolicyEngine {
     #[new]
-    #[pyo3(signature = (*, history = 4096))]
+    #[pyo3(signature = (*, history = 16384))]
     fn new(history: usize) -> PyResult<Self> {
         if history == 0 {
-            return Err(PyValueError::new_err("history: 0 is not a number of versions from 1 on"));
+            return Err(PyValueError::new_err("history: 0 is not a number of elements from 1 on"));
         }
-        Ok(Self { engine: RwLock::new(policy::PolicyEngine::new(history)) })
+        Ok(Self { engine: RwLock::new(Arc::new(policy::PolicyEngine::new(history))) })
     }
 
     #[pyo3(signature = (obj, *, strict = true))]
     fn apply(&self, obj: &Bound<'_, PyAny>, strict: bool) -> PyResult<bool> {
         let object = object(obj, strict)?;
-        Ok(self.write().apply(object))
+        Ok(self.change(|engine| engine.apply(object)))
     }
 
     #[pyo3(signature = (kind, name, namespace = None))]
@@ -59,14 +61,14 @@ impl PolicyEngine {
             }));
         }
         let key = Key { kind, namespace: namespace.map(Into::into), name: name.into() };
-        Ok(self.write().delete(&key))
+        Ok(self.change(|engine| engine.delete(&key)))
     }
 
     #[pyo3(signature = (objects, *, strict = true))]
     fn load(&self, objects: &Bound<'_, PyAny>, strict: bool) -> PyResult<usize> {
         let objects = objects.try_iter()?.map(|one| object(&one?, strict));
         let objects = objects.collect::<PyResult<Vec<_>>>()?;
-        Ok(self.write().load(objects))
+        Ok(self.change(|engine| engine.load(objects)))
     }
 
     #[getter]
@@ -96,8 +98,8 @@ impl PolicyEngine {
             }
         };
         let engine = self.read();
-        let verdict = engine.verdict(&src, &dst, protocol, port)?;
-        let reason = |id: ReasonId| (id, engine.reason(id).unwrap_or_default());
+        let verdict = engine.verdict(src, dst, protocol, port)?;
+        let reason = |id: ReasonId| (id, engine.reason(id).cloned().unwrap_or_default());
         let audit = |decision: policy::Decision| decision.audit.map(|(_, id)| reason(id));
         Ok(Verdict {
             allowed: verdict.allowed(),
@@ -117,26 +119,47 @@ impl PolicyEngine {
         Ok(PolicyChanges(changes))
     }
 
+    fn snapshot(&self) -> Self {
+        Self { engine: RwLock::new(self.read().clone()) }
+    }
+
     fn reason(&self, reason: u32) -> PyResult<PolicyReason> {
         let id = ReasonId(reason);
-        let found = self.read().reason(id);
+        let found = self.read().reason(id).cloned();
         found.map(|it| PolicyReason::new(id, it)).ok_or_else(|| PyKeyError::new_err(reason))
     }
 
+    fn __len__(&self) -> usize {
+        self.read().len()
+    }
+
+    fn __iter__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyIterator>> {
+        let objects = self.read().objects();
+        let keys = objects.iter().map(|object| {
+            let Key { kind, namespace, name } = object.key();
+            (kind.as_str(), namespace.map(|it| it.to_string()), name.to_string())
+        });
+        PyList::new(py, keys.collect::<Vec<_>>())?.try_iter()
+    }
+
+    fn __eq__(&self, other: &Self) -> bool {
+        // Not both locks at once: somebody could take them the other way round.
+        let (one, other) = (self.read().clone(), other.read().clone());
+        Arc::ptr_eq(&one, &other) || one == other
+    }
+
     fn __repr__(&self) -> String {
-        format!("<PolicyEngine version {}>", self.read().version())
+        let engine = self.read();
+        format!("<PolicyEngine: {} objects, version {}>", engine.len(), engine.version())
     }
 }
 
 /// A pod's `namespace/name`, or an address.
-fn end(text: &str) -> PyResult<End> {
-    match text.split_once('/') {
-        Some((namespace, name)) => Ok(End::Pod(namespace.into(), name.into())),
-        None => {
-            let address = text.parse().map_err(|_| InvalidAddress::new_err(text.to_owned()));
-            address.map(End::Address)
-        }
+fn end(text: &str) -> PyResult<End<'_>> {
+    if text.contains('/') {
+        return Ok(End::Pod(text));
     }
+    Ok(End::Address(from_text(text)?))
 }
 
 fn protocol(given: &Bound<'_, PyAny>) -> PyResult<u8> {

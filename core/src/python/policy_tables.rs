@@ -1,5 +1,6 @@
 //! Compiled policy tables for Python: dictionaries of numbers and text.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use pyo3::prelude::*;
@@ -7,7 +8,7 @@ use pyo3::types::PyDict;
 
 use super::policy_values::{PolicyFilter, PolicyReason};
 use super::text::text;
-use crate::policy::{Address, AddressRange, Changes, Filter, Reason, ReasonId, RowKey, Tables};
+use crate::policy::{AddressRange, Changes, Filter, Reason, ReasonId, RowKey, Tables};
 
 #[pyclass(frozen, eq, module = "cnidaria_core")]
 #[derive(PartialEq, Eq)]
@@ -137,11 +138,11 @@ fn changed<'a, K: 'a, V: 'a>(
 
 fn addresses<'a, 'py>(
     py: Python<'py>,
-    entries: impl Iterator<Item = (&'a Address, Option<&'a u32>)>,
+    entries: impl Iterator<Item = (&'a IpAddr, Option<&'a u32>)>,
 ) -> PyResult<Bound<'py, PyDict>> {
     let dict = PyDict::new(py);
     for (address, class) in entries {
-        dict.set_item(text((*address).into()), class)?;
+        dict.set_item(text(*address), class)?;
     }
     Ok(dict)
 }
@@ -152,7 +153,7 @@ fn blocks<'a, 'py>(
 ) -> PyResult<Bound<'py, PyDict>> {
     let dict = PyDict::new(py);
     for ((first, last), class) in entries {
-        dict.set_item((text((*first).into()), text((*last).into())), class)?;
+        dict.set_item((text(*first), text(*last)), class)?;
     }
     Ok(dict)
 }

@@ -12,9 +12,6 @@ from cnidaria_policy.manifests import Json, Key
 if TYPE_CHECKING:
     from cnidaria_policy.objects import PolicyPod
 
-HISTORY = 64
-"""Versions that a writer may lag behind."""
-
 PodName = tuple[str, str]
 
 
@@ -27,7 +24,7 @@ class World:
     """
 
     def __init__(self, node: str) -> None:
-        self.engine = PolicyEngine(history=HISTORY)
+        self.engine = PolicyEngine()
         self.node = node
         self._objects: Mapping[Key, Json] = {}
         self._local: dict[PodName, dict[str, PolicyPod]] = {}

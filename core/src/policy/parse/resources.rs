@@ -99,7 +99,10 @@ fn read_status(status: &Map<'_>, pod: &mut Pod) -> Result<()> {
     }
     if let Some(field) = status.get("podIPs") {
         for one in field.list(usize::MAX)? {
-            pod.addresses.push(address(&one.object()?.need("ip")?)?);
+            let address = address(&one.object()?.need("ip")?)?;
+            if !pod.addresses.contains(&address) {
+                pod.addresses.push(address);
+            }
         }
     }
     if let (true, Some(field)) = (pod.addresses.is_empty(), status.get("podIP")) {

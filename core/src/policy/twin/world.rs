@@ -3,18 +3,9 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::model::{Key, Kind, Namespace, Node, Object, Pod, Policy, Tier};
-use super::parse::NAME_LABEL;
-use super::selector::Labels;
-
-/// Where a policy is evaluated: by tier and priority; among those that have the same, which the
-/// API leaves open, by namespace, name and kind.
-pub type Place = (Tier, u16, Option<Arc<str>>, Arc<str>, Kind);
-
-fn place(policy: &Policy) -> Place {
-    let Key { kind, namespace, name } = policy.key.clone();
-    (policy.tier, policy.priority, namespace, name, kind)
-}
+use super::super::model::{Key, Kind, Namespace, Node, Object, Place, Pod, Policy};
+use super::super::parse::NAME_LABEL;
+use super::super::selector::Labels;
 
 /// (namespace, name).
 pub type PodKey = (Arc<str>, Arc<str>);
@@ -42,7 +33,7 @@ impl World {
             Object::Node(new) => replace(&mut self.nodes, new.name.clone(), new),
             Object::Pod(new) => self.put_pod(new),
             Object::Policy(new) => {
-                let place = place(&new);
+                let place = new.place();
                 if let Some(before) = self.places.insert(new.key.clone(), place.clone()) {
                     if before != place {
                         self.policies.remove(&before);

@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use super::filter::{Clause, Clauses, Span, point};
-use super::model::{Direction, NamedPort, Peer, Policy, PortMatch, Rule, Tier};
-use super::reason::{PolicyReason, Reason, ReasonId};
+use super::super::filter::{Clause, Clauses, Span, point};
+use super::super::model::{Direction, NamedPort, Peer, Policy, PortMatch, Protocol, Rule, Tier};
+use super::super::reason::{PolicyReason, Reason, ReasonId};
 
 /// What a connection's filter is made for.
 pub struct Question<'a> {
@@ -30,7 +30,7 @@ impl Question<'_> {
             if policy.isolates[self.direction as usize] {
                 let isolation = &mut clauses.isolation;
                 if isolation.audited.is_none() || isolation.enforced.is_none() {
-                    let reason = id(reason(policy, self.direction, None));
+                    let reason = id(PolicyReason::of(policy, self.direction, None));
                     isolation.audited.get_or_insert(reason);
                     if !policy.audit {
                         isolation.enforced.get_or_insert(reason);
@@ -42,10 +42,10 @@ impl Question<'_> {
                     continue;
                 }
                 let spans = spans(rule, self.ports);
-                if spans.as_ref().is_some_and(Vec::is_empty) {
+                if spans.as_ref().is_some_and(|spans| spans.is_empty()) {
                     continue;
                 }
-                let reason = id(reason(policy, self.direction, Some((index, rule))));
+                let reason = id(PolicyReason::of(policy, self.direction, Some((index, rule))));
                 let clause = Clause { action: rule.action, reason, audit: policy.audit, spans };
                 match policy.tier {
                     Tier::Admin => clauses.admin.push(clause),
@@ -58,22 +58,8 @@ impl Question<'_> {
     }
 }
 
-fn reason(policy: &Policy, direction: Direction, rule: Option<(usize, &Rule)>) -> Reason {
-    let allow = rule.is_some_and(|(_, rule)| rule.action == super::model::Action::Accept);
-    Reason::Policy(PolicyReason {
-        policy: policy.key.clone(),
-        uid: policy.uid.clone(),
-        tier: policy.tier,
-        audit: policy.audit,
-        direction,
-        allow,
-        rule: rule.map(|(index, _)| u32::try_from(index).unwrap_or(u32::MAX)),
-        rule_name: rule.and_then(|(_, rule)| rule.name.clone()),
-    })
-}
-
 /// Where a rule matches, `None` for everywhere.
-fn spans(rule: &Rule, named: &[NamedPort]) -> Option<Vec<Span>> {
+fn spans(rule: &Rule, named: &[NamedPort]) -> Option<Arc<[Span]>> {
     let mut spans = Vec::new();
     for one in rule.ports.as_ref()? {
         match one {
@@ -85,11 +71,11 @@ fn spans(rule: &Rule, named: &[NamedPort]) -> Option<Vec<Span>> {
             }
         }
     }
-    Some(spans)
+    Some(spans.into())
 }
 
 fn resolve<'a>(
-    protocol: Option<super::model::Protocol>,
+    protocol: Option<Protocol>,
     name: &'a Arc<str>,
     named: &'a [NamedPort],
 ) -> impl Iterator<Item = Span> + 'a {

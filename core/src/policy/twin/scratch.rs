@@ -2,14 +2,17 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::hash::Hash;
+use std::net::IpAddr;
 use std::sync::Arc;
 
-use super::block::Address;
+use super::super::block::{highest, next, previous};
+use super::super::filter::Filter;
+use super::super::model::{
+    Direction, Key, NamedPort, NamespaceMatch, Peer, Pod, PodPeer, Policy, PortMatch, Rule,
+};
+use super::super::reason::{Reason, ReasonId};
+use super::super::tables::{RowKey, Tables, Way, reasons_of};
 use super::clauses::Question;
-use super::filter::Filter;
-use super::model::{Direction, Key, NamedPort, NamespaceMatch, Peer, Policy, PortMatch, Rule};
-use super::reason::{Reason, ReasonId};
-use super::tables::{RowKey, Tables, Way, reasons_of};
 use super::world::World;
 
 /// What makes peers different.
@@ -66,14 +69,6 @@ impl Default for Ids {
     }
 }
 
-impl Ids {
-    /// The reason of an id.
-    pub fn reason(&self, id: ReasonId) -> Option<Arc<Reason>> {
-        let found = self.reasons.0.iter().find(|(_, number)| **number == id.0);
-        found.map(|(reason, _)| Arc::new(reason.clone()))
-    }
-}
-
 /// Compile the tables of all objects.
 pub fn compile(world: &World, ids: &mut Ids) -> Tables {
     let policies: Vec<_> = world.policies.values().collect();
@@ -87,8 +82,9 @@ pub fn compile(world: &World, ids: &mut Ids) -> Tables {
         reasons: BTreeMap::new(),
     };
     run.blocks();
-    let nodes = run.nodes();
+    run.nodes();
     let (subjects, pairs) = run.pods();
+    let nodes = run.hosts();
     for (class, (policies, ports)) in &subjects {
         for direction in Direction::ALL {
             run.rows(*class, policies, ports, direction);
@@ -134,7 +130,7 @@ impl<'a> Run<'a> {
         class
     }
 
-    fn blocks_at(&self, address: Address) -> Vec<Trait> {
+    fn blocks_at(&self, address: IpAddr) -> Vec<Trait> {
         let blocks = self.peers().filter(|peer| match peer {
             Peer::Block(block) => block.contains(address),
             Peer::Pods(_) | Peer::Nodes(_) => false,
@@ -148,19 +144,20 @@ impl<'a> Run<'a> {
             let Peer::Block(block) = peer else { continue };
             for (first, last) in block.ranges() {
                 starts.insert(first);
-                starts.extend(last.next());
+                starts.extend(next(last));
             }
         }
-        let mut ranges: Vec<(Address, Address, u32)> = Vec::new();
+        let mut ranges: Vec<(IpAddr, IpAddr, u32)> = Vec::new();
         let starts: Vec<_> = starts.into_iter().collect();
         for (index, &first) in starts.iter().enumerate() {
             let class = self.class(self.blocks_at(first));
-            let last = match starts.get(index + 1).filter(|next| next.same_family(first)) {
-                Some(next) => next.previous(),
-                None => first.highest(),
+            let last = match starts.get(index + 1).filter(|next| next.is_ipv4() == first.is_ipv4())
+            {
+                Some(after) => previous(*after),
+                None => highest(first),
             };
             match ranges.last_mut() {
-                Some(before) if before.2 == class && before.1.next() == Some(first) => {
+                Some(before) if before.2 == class && next(before.1) == Some(first) => {
                     before.1 = last;
                 }
                 _ => ranges.push((first, last, class)),
@@ -170,9 +167,15 @@ impl<'a> Run<'a> {
         self.tables.blocks = ranges.map(|(first, last, class)| ((first, last), class)).collect();
     }
 
-    /// The classes that addresses of nodes have.
-    fn nodes(&mut self) -> BTreeSet<u32> {
-        let mut classes = BTreeSet::new();
+    /// The classes that addresses of nodes, and of pods that have their network, have.
+    fn hosts(&self) -> BTreeSet<u32> {
+        let nodes = self.world.nodes.values().flat_map(|node| &node.addresses);
+        let pods = self.world.pods.values().filter(|pod| pod.host_network && !pod.ended);
+        let addresses = nodes.chain(pods.flat_map(|pod| &pod.addresses));
+        addresses.map(|address| self.tables.peer_class(*address)).collect()
+    }
+
+    fn nodes(&mut self) {
         for node in self.world.nodes.values() {
             let traits = self.peers().filter(|peer| match peer {
                 Peer::Nodes(selector) => selector.matches(&node.labels),
@@ -180,13 +183,12 @@ impl<'a> Run<'a> {
             });
             let traits: Vec<_> = traits.cloned().map(Trait::Peer).collect();
             for address in &node.addresses {
-                classes.insert(self.endpoint((*address).into(), traits.clone()));
+                self.endpoint(*address, traits.clone());
             }
         }
-        classes
     }
 
-    fn endpoint(&mut self, address: Address, mut traits: Vec<Trait>) -> u32 {
+    fn endpoint(&mut self, address: IpAddr, mut traits: Vec<Trait>) -> u32 {
         let plain = traits.is_empty();
         traits.extend(self.blocks_at(address));
         let class = self.class(traits);
@@ -223,12 +225,12 @@ impl<'a> Run<'a> {
             let keys = policies.iter().map(|policy| policy.key.clone()).collect();
             let subject = self.ids.subjects.of((keys, ports.clone()));
             for address in &pod.addresses {
-                let class = self.endpoint((*address).into(), traits.clone());
+                let class = self.endpoint(*address, traits.clone());
                 if subject == 0 {
-                    self.tables.subjects.remove(&(*address).into());
+                    self.tables.subjects.remove(address);
                 } else {
                     pairs.insert((subject, class));
-                    self.tables.subjects.insert((*address).into(), subject);
+                    self.tables.subjects.insert(*address, subject);
                 }
             }
             if subject != 0 && !pod.addresses.is_empty() {
@@ -357,7 +359,7 @@ fn egress_names(policies: &[&Policy]) -> BTreeSet<Arc<str>> {
 
 impl World {
     /// Whether a pod is one of these.
-    pub fn selects(&self, peer: &super::model::PodPeer, pod: &super::model::Pod) -> bool {
+    pub fn selects(&self, peer: &PodPeer, pod: &Pod) -> bool {
         let namespace = match &peer.namespace {
             NamespaceMatch::Name(name) => *name == pod.namespace,
             NamespaceMatch::Labels(selector) => {

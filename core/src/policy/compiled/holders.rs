@@ -1,0 +1,328 @@
+//! Pods and nodes, their addresses, and who has an address if several say they do.
+
+use std::hash::BuildHasher;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use hashbrown::{DefaultHashBuilder, HashMap, HashTable};
+use smallvec::SmallVec;
+
+use super::identities::IdentityId;
+use super::journal::NodeId;
+
+/// Small number of an address that somebody has.
+pub type EndpointId = u32;
+/// Small number of a pod.
+pub type PodId = u32;
+
+/// No identity, or no node.
+pub const NONE: u32 = u32::MAX;
+
+/// A pod.
+#[derive(Debug, Clone)]
+pub struct Pod {
+    /// `namespace/name`.
+    pub key: Box<str>,
+    /// What selectors see of it.
+    pub identity: IdentityId,
+    /// Where it runs.
+    pub node: NodeId,
+    /// When it got its addresses, compared with others.
+    pub arrival: u64,
+    /// Its addresses, the preferred one first.
+    pub endpoints: SmallVec<[EndpointId; 2]>,
+    /// Whether it has the node's network.
+    pub host_network: bool,
+    /// Whether it has ended.
+    pub ended: bool,
+}
+
+/// A node that there is an object for, or that pods run on.
+#[derive(Debug, Clone)]
+pub struct Node {
+    /// Its name.
+    pub name: Arc<str>,
+    /// How many pods run on it, and one for its object.
+    uses: u32,
+    /// What selectors see of it, [`NONE`] without an object.
+    pub identity: IdentityId,
+    /// Its addresses.
+    pub endpoints: Vec<EndpointId>,
+}
+
+/// Somebody who has an address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub enum Holder {
+    Pod(PodId),
+    Node(NodeId),
+}
+
+/// An address, and what follows from who has it.
+#[derive(Debug, Clone)]
+pub struct Endpoint {
+    /// The address.
+    pub address: IpAddr,
+    /// All that say it is theirs.
+    pub holders: SmallVec<[Holder; 1]>,
+    /// What it counts as now.
+    pub state: State,
+    /// Its place among the endpoints of the identity.
+    pub at: u32,
+    /// The class of the segment that it lies in.
+    pub area: u32,
+}
+
+/// What an address counts as.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct State {
+    /// Whether it counts at all: those of pods that have ended do not.
+    pub counts: bool,
+    /// What selectors see; [`NONE`]: nothing, as of pods that have the node's network.
+    pub identity: IdentityId,
+    /// Its node.
+    pub node: NodeId,
+    /// Whether a node has it.
+    pub host: bool,
+}
+
+impl State {
+    /// Nobody's.
+    pub const NOBODY: Self = Self { counts: false, identity: NONE, node: NONE, host: false };
+}
+
+/// All pods, nodes and addresses.
+#[derive(Debug, Clone, Default)]
+pub struct Holders {
+    pods: Vec<Option<Pod>>,
+    free_pods: Vec<PodId>,
+    by_key: HashTable<PodId>,
+    hasher: DefaultHashBuilder,
+    nodes: Vec<Option<Node>>,
+    free_nodes: Vec<NodeId>,
+    by_name: HashMap<Arc<str>, NodeId>,
+    endpoints: Vec<Option<Endpoint>>,
+    free_endpoints: Vec<EndpointId>,
+    v4: HashMap<u32, EndpointId>,
+    v6: HashMap<u128, EndpointId>,
+    arrivals: u64,
+}
+
+fn add<T>(slots: &mut Vec<Option<T>>, free: &mut Vec<u32>, value: T) -> u32 {
+    let id = free.pop().unwrap_or_else(|| {
+        slots.push(None);
+        u32::try_from(slots.len() - 1).expect("there are fewer than 2^32")
+    });
+    slots[id as usize] = Some(value);
+    id
+}
+
+impl Holders {
+    /// The number of a pod.
+    pub fn find_pod(&self, key: &str) -> Option<PodId> {
+        let hash = self.hasher.hash_one(key);
+        self.by_key.find(hash, |id| &*self.pod(*id).key == key).copied()
+    }
+
+    /// A pod that is there.
+    pub fn pod(&self, id: PodId) -> &Pod {
+        self.pods[id as usize].as_ref().expect("pods in use are there")
+    }
+
+    /// A pod that is there.
+    pub fn pod_mut(&mut self, id: PodId) -> &mut Pod {
+        self.pods[id as usize].as_mut().expect("pods in use are there")
+    }
+
+    /// All pods.
+    pub fn pods(&self) -> impl Iterator<Item = &Pod> {
+        self.pods.iter().flatten()
+    }
+
+    /// Put in a pod whose key is not there.
+    pub fn add_pod(&mut self, pod: Pod) -> PodId {
+        let hash = self.hasher.hash_one(&*pod.key);
+        let id = add(&mut self.pods, &mut self.free_pods, pod);
+        let (pods, hasher) = (&self.pods, &self.hasher);
+        self.by_key.insert_unique(hash, id, |id| {
+            hasher.hash_one(pods[*id as usize].as_ref().map_or("", |pod| &*pod.key))
+        });
+        id
+    }
+
+    /// Take a pod out, once it has no endpoint.
+    pub fn remove_pod(&mut self, id: PodId) -> Option<Pod> {
+        let hash = self.hasher.hash_one(&*self.pod(id).key);
+        if let Ok(entry) = self.by_key.find_entry(hash, |other| *other == id) {
+            entry.remove();
+        }
+        self.free_pods.push(id);
+        self.pods[id as usize].take()
+    }
+
+    /// When a pod gets its addresses.
+    pub fn arrive(&mut self) -> u64 {
+        self.arrivals += 1;
+        self.arrivals
+    }
+
+    /// The number of a node.
+    pub fn find_node(&self, name: &str) -> Option<NodeId> {
+        self.by_name.get(name).copied()
+    }
+
+    /// A node that is there.
+    pub fn node(&self, id: NodeId) -> &Node {
+        self.nodes[id as usize].as_ref().expect("nodes in use are there")
+    }
+
+    /// A node that is there.
+    pub fn node_mut(&mut self, id: NodeId) -> &mut Node {
+        self.nodes[id as usize].as_mut().expect("nodes in use are there")
+    }
+
+    /// The name of a node, if it is one.
+    pub fn node_name(&self, id: NodeId) -> Option<Arc<str>> {
+        (id != NONE).then(|| self.node(id).name.clone())
+    }
+
+    /// All nodes that there are objects for.
+    pub fn known_nodes(&self) -> impl Iterator<Item = &Node> {
+        self.nodes.iter().flatten().filter(|node| node.identity != NONE)
+    }
+
+    /// Count one more use of a node.
+    pub fn take_node(&mut self, name: &Arc<str>) -> NodeId {
+        let id = self.find_node(name).unwrap_or_else(|| {
+            let node = Node { name: name.clone(), uses: 0, identity: NONE, endpoints: Vec::new() };
+            let id = add(&mut self.nodes, &mut self.free_nodes, node);
+            self.by_name.insert(name.clone(), id);
+            id
+        });
+        self.node_mut(id).uses += 1;
+        id
+    }
+
+    /// Count one use of a node less.
+    pub fn give_node(&mut self, id: NodeId) {
+        let node = self.node_mut(id);
+        node.uses -= 1;
+        if node.uses == 0 {
+            let name = node.name.clone();
+            self.by_name.remove(&name);
+            self.nodes[id as usize] = None;
+            self.free_nodes.push(id);
+        }
+    }
+
+    /// The endpoint of an address.
+    pub fn find(&self, address: IpAddr) -> Option<EndpointId> {
+        match address {
+            IpAddr::V4(v4) => self.v4.get(&v4.to_bits()).copied(),
+            IpAddr::V6(v6) => self.v6.get(&v6.to_bits()).copied(),
+        }
+    }
+
+    /// An endpoint that is there.
+    pub fn endpoint(&self, id: EndpointId) -> &Endpoint {
+        self.endpoints[id as usize].as_ref().expect("endpoints in use are there")
+    }
+
+    /// An endpoint that is there.
+    pub fn endpoint_mut(&mut self, id: EndpointId) -> &mut Endpoint {
+        self.endpoints[id as usize].as_mut().expect("endpoints in use are there")
+    }
+
+    /// All endpoints.
+    pub fn endpoints(&self) -> impl Iterator<Item = (EndpointId, &Endpoint)> {
+        (0..).zip(&self.endpoints).filter_map(|(id, one)| one.as_ref().map(|one| (id, one)))
+    }
+
+    /// Let somebody have an address; return its endpoint.
+    pub fn hold(&mut self, address: IpAddr, holder: Holder) -> EndpointId {
+        let id = self.find(address).unwrap_or_else(|| {
+            let holders = SmallVec::new();
+            let endpoint = Endpoint { address, holders, state: State::NOBODY, at: 0, area: 0 };
+            let id = add(&mut self.endpoints, &mut self.free_endpoints, endpoint);
+            match address {
+                IpAddr::V4(v4) => self.v4.insert(v4.to_bits(), id),
+                IpAddr::V6(v6) => self.v6.insert(v6.to_bits(), id),
+            };
+            id
+        });
+        let holders = &mut self.endpoint_mut(id).holders;
+        if !holders.contains(&holder) {
+            holders.push(holder);
+        }
+        id
+    }
+
+    /// Let somebody not have an address any more.
+    pub fn release(&mut self, id: EndpointId, holder: Holder) {
+        self.endpoint_mut(id).holders.retain(|one| *one != holder);
+    }
+
+    /// Forget an address that nobody has.
+    pub fn forget(&mut self, id: EndpointId) {
+        if !self.endpoint(id).holders.is_empty() {
+            return;
+        }
+        match self.endpoint(id).address {
+            IpAddr::V4(v4) => self.v4.remove(&v4.to_bits()),
+            IpAddr::V6(v6) => self.v6.remove(&v6.to_bits()),
+        };
+        self.endpoints[id as usize] = None;
+        self.free_endpoints.push(id);
+    }
+
+    /// What an address counts as: a pod's before a node's, a node's before that of a pod that has
+    /// its network; among pods the later one's, among nodes that with the greater name.
+    pub fn judge(&self, id: EndpointId) -> State {
+        let holders = &self.endpoint(id).holders;
+        let best = holders.iter().max_by_key(|holder| match holder {
+            Holder::Pod(pod) => match self.pod(*pod) {
+                pod if pod.ended => (0, pod.arrival, ""),
+                pod if pod.host_network => (1, pod.arrival, ""),
+                pod => (3, pod.arrival, ""),
+            },
+            Holder::Node(node) => (2, 0, &*self.node(*node).name),
+        });
+        let host = holders.iter().any(|holder| self.is_host(*holder));
+        match best {
+            None => State::NOBODY,
+            Some(Holder::Node(id)) => {
+                State { counts: true, identity: self.node(*id).identity, node: *id, host }
+            }
+            Some(Holder::Pod(id)) => match self.pod(*id) {
+                pod if pod.ended => State::NOBODY,
+                pod if pod.host_network => {
+                    State { counts: true, identity: NONE, node: pod.node, host }
+                }
+                pod => State { counts: true, identity: pod.identity, node: pod.node, host },
+            },
+        }
+    }
+
+    fn is_host(&self, holder: Holder) -> bool {
+        match holder {
+            Holder::Node(_) => true,
+            Holder::Pod(pod) => {
+                let pod = self.pod(pod);
+                pod.host_network && !pod.ended
+            }
+        }
+    }
+
+    /// Whether a node has an address, itself or by a pod that has its network.
+    pub fn is_of_node(&self, id: EndpointId, node: NodeId) -> bool {
+        let endpoint = self.endpoint(id);
+        endpoint.state.host
+            && endpoint.holders.iter().any(|holder| {
+                self.is_host(*holder)
+                    && match holder {
+                        Holder::Node(one) => *one == node,
+                        Holder::Pod(pod) => self.pod(*pod).node == node,
+                    }
+            })
+    }
+}

@@ -1,0 +1,216 @@
+//! Identities: what selectors can tell apart. All pods of a namespace with the same labels and named
+//! ports are one, and all nodes with the same labels.
+
+use std::sync::Arc;
+
+use hashbrown::HashMap;
+
+use crate::policy::model::{NamedPort, Namespace};
+use crate::policy::parse::NAME_LABEL;
+use crate::policy::selector::Labels;
+
+/// Small number of an identity.
+pub type IdentityId = u32;
+
+/// What an identity is.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Who {
+    /// Pods.
+    Pod {
+        /// Their namespace.
+        namespace: Arc<str>,
+        /// Their labels.
+        labels: Labels,
+        /// Their named ports, sorted.
+        ports: Arc<[NamedPort]>,
+    },
+    /// Nodes.
+    Node {
+        /// Their labels.
+        labels: Labels,
+    },
+}
+
+impl Who {
+    /// The namespace of pods.
+    pub fn namespace(&self) -> Option<&Arc<str>> {
+        match self {
+            Self::Pod { namespace, .. } => Some(namespace),
+            Self::Node { .. } => None,
+        }
+    }
+
+    /// The named ports of pods.
+    pub fn ports(&self) -> &[NamedPort] {
+        match self {
+            Self::Pod { ports, .. } => ports,
+            Self::Node { .. } => &[],
+        }
+    }
+}
+
+/// All identities, and the namespaces that they are in.
+#[derive(Debug, Clone, Default)]
+pub struct Identities {
+    ids: HashMap<Arc<Who>, IdentityId>,
+    slots: Vec<Option<Slot>>,
+    free: Vec<IdentityId>,
+    namespaces: HashMap<Arc<str>, Room>,
+    none: Labels,
+}
+
+#[derive(Debug, Clone)]
+struct Slot {
+    who: Arc<Who>,
+    /// How many pods or nodes have it.
+    uses: u32,
+    /// The endpoints that have it.
+    endpoints: Vec<u32>,
+}
+
+/// A namespace.
+#[derive(Debug, Clone)]
+struct Room {
+    labels: Labels,
+    /// Whether there is an object for it.
+    known: bool,
+    identities: Vec<IdentityId>,
+}
+
+impl Identities {
+    /// Count one more use of an identity.
+    pub fn take(&mut self, who: Who) -> IdentityId {
+        if let Some(&id) = self.ids.get(&who) {
+            self.slot_mut(id).uses += 1;
+            return id;
+        }
+        let id = self.free.pop().unwrap_or_else(|| {
+            self.slots.push(None);
+            u32::try_from(self.slots.len() - 1).expect("identities are numbered by u32")
+        });
+        if let Some(namespace) = who.namespace() {
+            self.room(namespace).identities.push(id);
+        }
+        let who = Arc::new(who);
+        self.slots[id as usize] = Some(Slot { who: who.clone(), uses: 1, endpoints: Vec::new() });
+        self.ids.insert(who, id);
+        id
+    }
+
+    /// Count one use less; an identity that nobody has is forgotten.
+    pub fn give(&mut self, id: IdentityId) {
+        let slot = self.slot_mut(id);
+        slot.uses -= 1;
+        if slot.uses > 0 {
+            return;
+        }
+        let who = slot.who.clone();
+        debug_assert!(slot.endpoints.is_empty());
+        self.ids.remove(&who);
+        self.slots[id as usize] = None;
+        self.free.push(id);
+        if let Some(namespace) = who.namespace() {
+            self.room(namespace).identities.retain(|one| *one != id);
+            self.tidy(namespace);
+        }
+    }
+
+    /// What an identity is.
+    pub fn who(&self, id: IdentityId) -> &Arc<Who> {
+        &self.slot(id).who
+    }
+
+    /// The endpoints that have an identity.
+    pub fn endpoints(&self, id: IdentityId) -> &[u32] {
+        &self.slot(id).endpoints
+    }
+
+    /// Add an endpoint; return its place.
+    pub fn push_endpoint(&mut self, id: IdentityId, endpoint: u32) -> u32 {
+        let endpoints = &mut self.slot_mut(id).endpoints;
+        endpoints.push(endpoint);
+        u32::try_from(endpoints.len() - 1).expect("endpoints are numbered by u32")
+    }
+
+    /// Remove the endpoint at a place; return the one that is there now.
+    pub fn remove_endpoint(&mut self, id: IdentityId, at: u32) -> Option<u32> {
+        let endpoints = &mut self.slot_mut(id).endpoints;
+        endpoints.swap_remove(at as usize);
+        endpoints.get(at as usize).copied()
+    }
+
+    /// Identities that endpoints have, ascending.
+    pub fn live(&self) -> impl Iterator<Item = IdentityId> {
+        let live = |slot: &Option<Slot>| slot.as_ref().is_some_and(|one| !one.endpoints.is_empty());
+        (0..).zip(&self.slots).filter(move |(_, slot)| live(slot)).map(|(id, _)| id)
+    }
+
+    /// Identities of a namespace that endpoints have.
+    pub fn live_in(&self, namespace: &str) -> impl Iterator<Item = IdentityId> {
+        let room = self.namespaces.get(namespace);
+        let all = room.into_iter().flat_map(|room| room.identities.iter().copied());
+        all.filter(|id| !self.slot(*id).endpoints.is_empty())
+    }
+
+    /// The labels of the namespace of somebody; none for nodes.
+    pub fn namespace_labels(&self, who: &Who) -> &Labels {
+        let room = who.namespace().and_then(|namespace| self.namespaces.get(namespace));
+        room.map_or(&self.none, |room| &room.labels)
+    }
+
+    /// Take a namespace; return whether it is different, and whether its labels are.
+    pub fn put_namespace(&mut self, namespace: Namespace) -> (bool, bool) {
+        let room = self.room(&namespace.name);
+        let relabelled = room.labels != namespace.labels;
+        let changed = relabelled || !room.known;
+        room.known = true;
+        room.labels = namespace.labels;
+        (changed, relabelled)
+    }
+
+    /// Forget a namespace's labels; return whether it was there, and whether they are different.
+    pub fn remove_namespace(&mut self, name: &Arc<str>) -> (bool, bool) {
+        let plain = implied(name);
+        let Some(room) = self.namespaces.get_mut(name).filter(|room| room.known) else {
+            return (false, false);
+        };
+        let relabelled = room.labels != plain;
+        room.known = false;
+        room.labels = plain;
+        self.tidy(name);
+        (true, relabelled)
+    }
+
+    /// The namespaces that there are objects for.
+    pub fn known_namespaces(&self) -> impl Iterator<Item = Namespace> {
+        let known = self.namespaces.iter().filter(|(_, room)| room.known);
+        known.map(|(name, room)| Namespace { name: name.clone(), labels: room.labels.clone() })
+    }
+
+    fn room(&mut self, name: &Arc<str>) -> &mut Room {
+        self.namespaces.entry(name.clone()).or_insert_with(|| Room {
+            labels: implied(name),
+            known: false,
+            identities: Vec::new(),
+        })
+    }
+
+    fn tidy(&mut self, name: &Arc<str>) {
+        if self.namespaces.get(name).is_some_and(|room| !room.known && room.identities.is_empty()) {
+            self.namespaces.remove(name);
+        }
+    }
+
+    fn slot(&self, id: IdentityId) -> &Slot {
+        self.slots[id as usize].as_ref().expect("identities in use are there")
+    }
+
+    fn slot_mut(&mut self, id: IdentityId) -> &mut Slot {
+        self.slots[id as usize].as_mut().expect("identities in use are there")
+    }
+}
+
+/// The labels of a namespace that nobody told of: the one that the API server gives to all.
+fn implied(name: &Arc<str>) -> Labels {
+    Labels::new(vec![(NAME_LABEL.into(), name.clone())])
+}

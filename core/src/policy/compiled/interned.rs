@@ -1,0 +1,70 @@
+//! Filters and reasons: equal ones have one number, as long as somebody uses it.
+
+use std::hash::Hash;
+
+use hashbrown::HashMap;
+
+use super::ids::{Clock, IdPool};
+
+/// Values with numbers, counted.
+#[derive(Debug, Clone)]
+pub struct Interned<T> {
+    ids: HashMap<T, u32>,
+    slots: Vec<Option<(T, u32)>>,
+    pool: IdPool,
+}
+
+impl<T: Hash + Eq + Clone> Interned<T> {
+    /// These values, at the numbers from 0 on, for ever.
+    pub fn new(built_in: impl IntoIterator<Item = T>) -> Self {
+        let mut made = Self { ids: HashMap::new(), slots: Vec::new(), pool: IdPool::default() };
+        for value in built_in {
+            made.take(value, Clock::default());
+        }
+        made
+    }
+
+    /// Count one more use of a value.
+    pub fn take(&mut self, value: T, clock: Clock) -> u32 {
+        if let Some(&id) = self.ids.get(&value) {
+            self.take_again(id);
+            return id;
+        }
+        let id = self.pool.take(clock);
+        if self.slots.len() <= id as usize {
+            self.slots.resize_with(id as usize + 1, || None);
+        }
+        self.slots[id as usize] = Some((value.clone(), 1));
+        self.ids.insert(value, id);
+        id
+    }
+
+    /// Count one more use of what has this number.
+    pub fn take_again(&mut self, id: u32) {
+        if let Some((_, uses)) = &mut self.slots[id as usize] {
+            *uses += 1;
+        }
+    }
+
+    /// Count one use less; return the value if that was the last.
+    pub fn give(&mut self, id: u32, clock: Clock) -> Option<T> {
+        let (value, uses) = self.slots[id as usize].as_mut()?;
+        *uses -= 1;
+        if *uses > 0 {
+            return None;
+        }
+        self.ids.remove(value);
+        self.pool.give(id, clock);
+        self.slots[id as usize].take().map(|(value, _)| value)
+    }
+
+    /// The value of a number, if it is used.
+    pub fn get(&self, id: u32) -> Option<&T> {
+        self.slots.get(id as usize)?.as_ref().map(|(value, _)| value)
+    }
+
+    /// The value of a number that is used.
+    pub fn value(&self, id: u32) -> &T {
+        self.get(id).expect("numbers in use are there")
+    }
+}

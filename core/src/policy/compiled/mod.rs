@@ -1,0 +1,24 @@
+//! Tables that follow the objects, change by change.
+
+mod compile;
+mod export;
+mod holders;
+mod identities;
+mod ids;
+mod index;
+mod interned;
+mod journal;
+mod lookup;
+mod objects;
+mod partition;
+mod policies;
+mod policy_changes;
+mod regroup;
+mod rows;
+mod segments;
+mod state;
+mod tally;
+mod traits;
+mod view;
+
+pub use state::PolicyEngine;

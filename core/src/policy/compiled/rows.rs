@@ -1,0 +1,160 @@
+//! What is decided for a subject in one direction, towards each class of peers.
+
+use std::sync::Arc;
+
+use hashbrown::HashMap;
+use smallvec::SmallVec;
+
+use super::partition::Class;
+use super::policies::{Policies, PolicyId, Spans};
+use super::traits::TraitId;
+use crate::policy::filter::{Clause, Clauses, Filter, Isolation};
+use crate::policy::model::{Action, NamedPort, Tier};
+use crate::policy::reason::ReasonId;
+use crate::policy::tables::{FilterId, SubjectClass};
+
+/// A subject class and a direction: twice the class, and one more for egress.
+pub type SideId = u32;
+
+/// The number of a side.
+pub fn side(subject: SubjectClass, direction: usize) -> SideId {
+    subject * 2 + SideId::from(direction == 1)
+}
+
+/// The subject class and the direction of a side.
+pub fn subject_of(side: SideId) -> (SubjectClass, usize) {
+    (side / 2, (side % 2) as usize)
+}
+
+/// The rules of a side, and what they decide.
+#[derive(Debug, Clone)]
+pub struct Side {
+    /// All rules in the order of evaluation.
+    rules: Vec<SideRule>,
+    /// The rules for peers with a trait, ascending.
+    by_trait: HashMap<TraitId, SmallVec<[u32; 2]>>,
+    /// The rules for whatever peer, ascending.
+    always: Vec<u32>,
+    /// The names of ports that rules use.
+    pub names: Vec<Arc<str>>,
+    isolation: Isolation,
+    /// Whether policies other than NetworkPolicies have a say.
+    pub clustered: bool,
+    /// The filter of peers that no rule names.
+    pub base: FilterId,
+    /// The filter of peers without a row.
+    pub default: FilterId,
+    /// The filters of the others.
+    pub rows: HashMap<Class, FilterId>,
+    /// With more rows than this, another default may be better.
+    pub crowd: usize,
+}
+
+#[derive(Debug, Clone)]
+struct SideRule {
+    tier: Tier,
+    action: Action,
+    reason: ReasonId,
+    audit: bool,
+    spans: Spans,
+}
+
+impl Side {
+    /// The rules of policies for a direction; `None` if none has any say.
+    pub fn new(policies: &Policies, ids: &[PolicyId], direction: usize) -> Option<Self> {
+        let mut all: Vec<_> = ids.iter().map(|id| policies.get(*id)).collect();
+        all.retain(|policy| policy.touches(direction));
+        if all.is_empty() {
+            return None;
+        }
+        all.sort_by(|a, b| a.place.cmp(&b.place));
+        let mut made = Self {
+            rules: Vec::new(),
+            by_trait: HashMap::new(),
+            always: Vec::new(),
+            names: all.iter().flat_map(|policy| policy.names[direction].iter().cloned()).collect(),
+            isolation: Isolation::default(),
+            clustered: all.iter().any(|policy| policy.policy.tier != Tier::NetworkPolicy),
+            base: 0,
+            default: 0,
+            rows: HashMap::new(),
+            crowd: 0,
+        };
+        made.names.sort();
+        made.names.dedup();
+        for policy in all {
+            if let Some(reason) = policy.isolation[direction].map(ReasonId) {
+                made.isolation.audited.get_or_insert(reason);
+                if !policy.policy.audit {
+                    made.isolation.enforced.get_or_insert(reason);
+                }
+            }
+            for rule in &policy.rules[direction] {
+                let index = u32::try_from(made.rules.len()).expect("rules are numbered by u32");
+                made.rules.push(SideRule {
+                    tier: policy.policy.tier,
+                    action: rule.action,
+                    reason: ReasonId(rule.reason),
+                    audit: policy.policy.audit,
+                    spans: rule.spans.clone(),
+                });
+                let Some(peers) = &rule.peers else {
+                    made.always.push(index);
+                    continue;
+                };
+                for peer in peers {
+                    let rules = made.by_trait.entry(*peer).or_default();
+                    if rules.last() != Some(&index) {
+                        rules.push(index);
+                    }
+                }
+            }
+        }
+        Some(made)
+    }
+
+    /// The traits that rules look at.
+    pub fn traits(&self) -> impl Iterator<Item = TraitId> {
+        self.by_trait.keys().copied()
+    }
+
+    /// Whether rules look at a trait.
+    pub fn has_trait(&self, id: TraitId) -> bool {
+        self.by_trait.contains_key(&id)
+    }
+
+    /// The rules that match a peer with these traits, ascending.
+    pub fn matching(&self, traits: impl Iterator<Item = TraitId>) -> Vec<u32> {
+        let mut found = self.always.clone();
+        for one in traits {
+            if let Some(rules) = self.by_trait.get(&one) {
+                found.extend_from_slice(rules);
+            }
+        }
+        if found.len() > self.always.len() {
+            found.sort_unstable();
+            found.dedup();
+        }
+        found
+    }
+
+    /// What these rules decide, for a destination with these named ports.
+    pub fn filter(&self, rules: &[u32], ports: &[NamedPort], exempt: Option<ReasonId>) -> Filter {
+        let mut clauses = Clauses { exempt, isolation: self.isolation, ..Clauses::default() };
+        for index in rules {
+            let rule = &self.rules[*index as usize];
+            let spans = rule.spans.of(ports);
+            if spans.as_ref().is_some_and(|spans| spans.is_empty()) {
+                continue;
+            }
+            let clause =
+                Clause { action: rule.action, reason: rule.reason, audit: rule.audit, spans };
+            match rule.tier {
+                Tier::Admin => clauses.admin.push(clause),
+                Tier::NetworkPolicy => clauses.network.push(clause),
+                Tier::Baseline => clauses.baseline.push(clause),
+            }
+        }
+        clauses.filter()
+    }
+}
