@@ -3,6 +3,9 @@
 from cnidaria_core._core import (
     AddressPool,
     AddressPoolSnapshot,
+    BlockChange,
+    BlockPool,
+    BlockPoolSnapshot,
     JournaledPool,
     PolicyChanges,
     PolicyDecision,
@@ -13,9 +16,12 @@ from cnidaria_core._core import (
     Verdict,
 )
 from cnidaria_core.errors import (
+    AddressOfOtherNode,
     AddressOutOfRange,
     AddressReserved,
     AddressTaken,
+    BlockConflict,
+    BlocksExhausted,
     CoreError,
     HistoryLost,
     InvalidAddress,
@@ -32,11 +38,17 @@ from cnidaria_core.errors import (
 )
 
 __all__ = [
+    "AddressOfOtherNode",
     "AddressOutOfRange",
     "AddressPool",
     "AddressPoolSnapshot",
     "AddressReserved",
     "AddressTaken",
+    "BlockChange",
+    "BlockConflict",
+    "BlockPool",
+    "BlockPoolSnapshot",
+    "BlocksExhausted",
     "CoreError",
     "HistoryLost",
     "InvalidAddress",

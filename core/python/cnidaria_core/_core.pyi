@@ -1,11 +1,12 @@
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from ipaddress import IPv4Address, IPv6Address
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self, TypeAlias, TypedDict, final, type_check_only
 
 _Address: TypeAlias = str | int | bytes | IPv4Address | IPv6Address
+_Prefix: TypeAlias = str | tuple[_Address, int] | IPv4Network | IPv6Network
 _Change: TypeAlias = tuple[str, str | None, str | None]
 _Pool: TypeAlias = AddressPool | AddressPoolSnapshot | JournaledPool
 
@@ -310,6 +311,207 @@ class JournaledPool:
 
     def __contains__(self, address: _Address, /) -> bool:
         """Return whether the address is taken."""
+
+@type_check_only
+class BlockStats(TypedDict):
+    """How a pool of blocks is used.
+
+    `blocks`: all, excluded ones too. `claimed`: those that nodes have. `orphaned`: those with
+    addresses in use whose nodes have left. `leased`: addresses in use. `borrowed`: those of them
+    in use by other nodes than their blocks'.
+    """
+
+    blocks: int
+    claimed: int
+    orphaned: int
+    leased: int
+    borrowed: int
+
+@final
+class BlockPool:
+    """Blocks of a prefix for nodes, as a store that compares and swaps keeps them.
+
+    A block is one record of the store (etcd, the Kubernetes API, SQLite). The pool is a view of it,
+    which `observe` keeps up to date. Operations change nothing, neither here nor there: they return
+    a `BlockChange` of one block, which the store is to make if it still has `expected` as the
+    block's revision. So of two who claim a block, or take the same address, one learns that the
+    other one was first, observes, and asks again. A pool can be a store itself: `commit`.
+
+    A node takes addresses of its own blocks, then of a new one, which it claims by the same change,
+    then of one whose node has left; at last it borrows an address of another node's block.
+
+    Prefixes may be text, tuples (address, length) or networks of `ipaddress`; addresses are as with
+    `AddressPool`. A node is any text but the empty one. Its length is the number of blocks that
+    somebody has. Calls from several threads are safe.
+    """
+
+    def __new__(
+        cls,
+        cidr: _Prefix,
+        block_len: int,
+        exclude: Sequence[str] = ...,
+        *,
+        borrow: bool = True,
+        spread: bool = True,
+    ) -> BlockPool:
+        """Make a pool of the blocks of length `block_len` in `cidr`.
+
+        Args:
+            exclude: addresses, `first-last` intervals or prefixes that are not handed out.
+            borrow: whether a node may have addresses of others' blocks.
+            spread: whether nodes look for free blocks from different places on, so that those
+                that claim at the same time seldom want the same one; if not, each from the lowest.
+
+        Raises `InvalidPool` if such blocks would not be in `cidr`, or be more than 2**127.
+        """
+
+    def claim(self, node: str, *, avoid: Sequence[str] = ...) -> BlockChange:
+        """Return the change that gives a free block to `node`, besides those it has.
+
+        `avoid` is as `exclude`, of any family: a block that has any of these addresses is not
+        taken.
+
+        Raises `BlocksExhausted`.
+        """
+
+    def allocate(
+        self,
+        node: str,
+        owner: str,
+        address: _Address | None = None,
+        *,
+        most: int | None = None,
+    ) -> BlockChange:
+        """Return the change that gives an address, or this very one, to `owner` on `node`.
+
+        With `most`, a node with so many blocks gets no further one.
+
+        Raises `BlocksExhausted`; for this very address `AddressTaken`, `AddressOutOfRange`,
+        `AddressReserved` if it is excluded, `AddressOfOtherNode` if it cannot be borrowed.
+        """
+
+    def release(self, address: _Address) -> BlockChange | None:
+        """Return the change that gives an address back; `None` if nobody has it."""
+
+    def release_owner(self, owner: str) -> list[BlockChange]:
+        """Return the changes that give all addresses of an owner back."""
+
+    def return_empty(self, node: str, keep: int = 0) -> list[BlockChange]:
+        """Return the changes that give blocks back in which nothing is in use, but for `keep`."""
+
+    def leave(self, node: str) -> list[BlockChange]:
+        """Return the changes that give back all that a node has, blocks and addresses.
+
+        A block in which other nodes have addresses stays until these are given back, or until a
+        node takes it over.
+        """
+
+    def commit(self, change: BlockChange) -> int:
+        """Make a change in this pool, as a store does; return the block's new revision.
+
+        Raises `BlockConflict` if the block is not of the revision that the change expects.
+        """
+
+    def observe(self, prefix: _Prefix, record: bytes | None = None, revision: int = 0) -> bool:
+        """Learn what the store has for a block: a record and its revision, or nothing.
+
+        Returns whether it is news; a revision older than what is known is none.
+
+        Raises `InvalidPrefix` if it is no block of the pool, `MalformedBytes`.
+        """
+
+    def blocks_of(self, node: str) -> list[str]:
+        """Return the blocks of a node, the lowest first."""
+
+    def node_of(self, prefix: _Prefix) -> str | None:
+        """Return whose a block is."""
+
+    def holder_of(self, address: _Address) -> tuple[str, str] | None:
+        """Return (node, owner) of an address."""
+
+    def addresses_of(self, owner: str) -> list[str]:
+        """Return the addresses of an owner, the lowest first."""
+
+    def blocks(self) -> list[tuple[str, str | None, int]]:
+        """Return (prefix, node, addresses in use) of all blocks that somebody has, in order."""
+
+    def routes(self) -> list[tuple[str, str]]:
+        """Return (prefix, node): all blocks, and borrowed addresses right behind their blocks."""
+
+    def stats(self) -> BlockStats:
+        """Return the numbers of blocks and addresses by what they are."""
+
+    @property
+    def cidr(self) -> str: ...
+    @property
+    def block_len(self) -> int: ...
+    def snapshot(self) -> BlockPoolSnapshot:
+        """Return the pool as it is now, for good; it shares the blocks."""
+
+    def diff(self, later: BlockPool | BlockPoolSnapshot) -> list[_Change]:
+        """Return the routes that are others in `later`: see `BlockPoolSnapshot.diff`."""
+
+    def to_bytes(self) -> bytes:
+        """Return the pool as bytes (versioned msgpack); equal pools have equal ones."""
+
+    @staticmethod
+    def from_bytes(data: bytes) -> BlockPool:
+        """Make the pool that `to_bytes` was called on. Raises `MalformedBytes`."""
+
+    def __len__(self) -> int:
+        """Return how many blocks somebody has."""
+
+    def __iter__(self) -> Iterator[str]:
+        """Iterate over the blocks that somebody has now, in order."""
+
+    def __contains__(self, prefix: _Prefix, /) -> bool:
+        """Return whether the prefix is a block that somebody has."""
+
+@final
+class BlockChange:
+    """What is to become of one block, if its store still has the revision that is expected."""
+
+    @property
+    def prefix(self) -> str:
+        """The block; the store's key."""
+
+    @property
+    def expected(self) -> int:
+        """The revision that the store has to have of it. 0: it must not be there."""
+
+    @property
+    def record(self) -> bytes | None:
+        """What the store is to keep (versioned msgpack); `None`: nothing any more."""
+
+    @property
+    def address(self) -> str | None:
+        """The address that was allocated, or is given back."""
+
+    @property
+    def node(self) -> str | None:
+        """Whose the block is then."""
+
+    def __eq__(self, other: object, /) -> bool: ...
+
+@final
+class BlockPoolSnapshot:
+    """A `BlockPool` as it was at one moment: it never changes. Made by `BlockPool.snapshot`."""
+
+    def routes(self) -> list[tuple[str, str]]:
+        """See `BlockPool.routes`."""
+
+    def diff(self, later: BlockPool | BlockPoolSnapshot) -> list[_Change]:
+        """Return (prefix, node before, node after) of routes that differ, in their order.
+
+        `None` is for no route. Blocks that did not change are only passed over.
+        """
+
+    def __eq__(self, other: object, /) -> bool: ...
+    def __len__(self) -> int:
+        """Return how many blocks somebody had."""
+
+    def __iter__(self) -> Iterator[str]:
+        """Iterate over the blocks that somebody had, in order."""
 
 @final
 class PolicyReason:

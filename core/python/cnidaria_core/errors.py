@@ -1,9 +1,12 @@
 """Exceptions of the core. All are `CoreError`; each is also the built-in exception that fits."""
 
 __all__ = [
+    "AddressOfOtherNode",
     "AddressOutOfRange",
     "AddressReserved",
     "AddressTaken",
+    "BlockConflict",
+    "BlocksExhausted",
     "CoreError",
     "HistoryLost",
     "InvalidAddress",
@@ -179,3 +182,43 @@ class HistoryLost(PolicyError, LookupError):
             f"version {self.since} is not in the history, which has {self.oldest} to "
             f"{self.version}: take tables() instead"
         )
+
+
+class AddressOfOtherNode(_AddressError, PoolError):
+    """The address is in a block of another node, and the pool does not let it be borrowed."""
+
+    def __init__(self, address: str, node: str) -> None:
+        """Keep the address and whose block it is in."""
+        super().__init__(address)
+        self.args = (address, node)
+        self.node = node
+        self.problem = f"is in a block of node {node}"
+
+
+class BlocksExhausted(PoolError, LookupError):
+    """No block is free, and no address to borrow."""
+
+    def __init__(self, claimed: int, blocks: int) -> None:
+        """Keep how many blocks are claimed, or have addresses in use, and how many there are."""
+        super().__init__(claimed, blocks)
+        self.claimed = claimed
+        self.blocks = blocks
+
+    def __str__(self) -> str:
+        """Say it with both numbers."""
+        return f"no block is free: {self.claimed} of {self.blocks} are claimed"
+
+
+class BlockConflict(PoolError):
+    """A block was changed since the pool saw it."""
+
+    def __init__(self, prefix: str, expected: int, found: int) -> None:
+        """Keep the block and both revisions; 0 is for a block that is not there."""
+        super().__init__(prefix, expected, found)
+        self.prefix = prefix
+        self.expected = expected
+        self.found = found
+
+    def __str__(self) -> str:
+        """Name block and revisions."""
+        return f"{self.prefix} has revision {self.found}, not {self.expected}"

@@ -9,7 +9,6 @@ use serde::de::{self, Deserializer, Visitor};
 use serde::ser::Serializer;
 use serde::{Deserialize, Serialize};
 
-use super::Index;
 use super::cells::Cell;
 use super::pool::AddressPool;
 use super::space::Interval;
@@ -17,8 +16,7 @@ use crate::codec::{self, CodecError};
 
 const KIND: &str = "address-pool";
 const VERSION: u32 = 1;
-/// The lower half of an index.
-const LOWER: Index = u64::MAX as Index;
+const LOWER: u128 = u64::MAX as u128;
 
 /// An address as 4 or 16 bytes in network order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,6 +51,23 @@ impl<'de> Deserialize<'de> for Packed {
     }
 }
 
+/// A number of 128 bits, which msgpack does not have: its upper and its lower half.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(into = "(u64, u64)", from = "(u64, u64)")]
+pub(super) struct Wide(pub u128);
+
+impl From<Wide> for (u64, u64) {
+    fn from(Wide(n): Wide) -> Self {
+        ((n >> u64::BITS) as u64, (n & LOWER) as u64)
+    }
+}
+
+impl From<(u64, u64)> for Wide {
+    fn from((upper, lower): (u64, u64)) -> Self {
+        Self((u128::from(upper) << u64::BITS) | u128::from(lower))
+    }
+}
+
 /// Everything that decides what a pool does from now on. Times are in nanoseconds.
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
 struct Body<'a> {
@@ -60,8 +75,7 @@ struct Body<'a> {
     excluded: Vec<(Packed, Packed)>,
     cooldown: u64,
     clock: u64,
-    /// Upper and lower half.
-    cursor: (u64, u64),
+    cursor: Wide,
     reserved: Vec<Packed>,
     /// By the address taken first, in the order of the pool.
     owners: Vec<Held<'a>>,
@@ -73,11 +87,11 @@ struct Body<'a> {
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
 struct Held<'a>(Cow<'a, str>, Vec<Packed>);
 
-fn pack(intervals: impl Iterator<Item = Interval>) -> Vec<(Packed, Packed)> {
+pub(super) fn pack(intervals: impl Iterator<Item = Interval>) -> Vec<(Packed, Packed)> {
     intervals.map(|interval| (Packed(interval.first), Packed(interval.last))).collect()
 }
 
-fn unpack(intervals: &[(Packed, Packed)]) -> Vec<Interval> {
+pub(super) fn unpack(intervals: &[(Packed, Packed)]) -> Vec<Interval> {
     intervals.iter().map(|(first, last)| Interval { first: first.0, last: last.0 }).collect()
 }
 
@@ -104,7 +118,7 @@ impl AddressPool {
             excluded: pack(self.space.excluded()),
             cooldown: self.cooldown,
             clock: self.clock,
-            cursor: ((self.cursor >> u64::BITS) as u64, (self.cursor & LOWER) as u64),
+            cursor: Wide(self.cursor),
             reserved: (self.cells.iter().filter(|(_, cell)| reserved(cell)))
                 .map(|(index, _)| address(index))
                 .collect(),
@@ -145,7 +159,7 @@ impl AddressPool {
                 return Err(CodecError::malformed(format!("{address} was not released then")));
             }
         }
-        let cursor = (Index::from(body.cursor.0) << u64::BITS) | Index::from(body.cursor.1);
+        let Wide(cursor) = body.cursor;
         if cursor > pool.space.capacity() {
             return Err(CodecError::malformed(format!("cursor {cursor} is outside the pool")));
         }

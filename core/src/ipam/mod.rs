@@ -1,6 +1,7 @@
 //! Which address is free: [`AddressPool`].
 
 mod bitmap;
+mod blocks;
 mod bytes;
 mod cells;
 mod error;
@@ -16,6 +17,9 @@ mod space;
 #[cfg(test)]
 mod tests;
 
+pub use blocks::{
+    BlockChange, BlockError, BlockPool, BlockSnapshot, BlockStats, Route, RouteChange,
+};
 pub use error::{Error, Result};
 pub use journal::{JournalError, JournalFile, JournaledPool, Storage};
 pub use name::Owner;

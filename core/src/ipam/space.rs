@@ -23,9 +23,9 @@ impl fmt::Display for Interval {
 
 /// An interval as numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Span {
-    first: u128,
-    last: u128,
+pub(super) struct Span {
+    pub first: u128,
+    pub last: u128,
 }
 
 /// A span of addresses and the index of its first one.
@@ -50,7 +50,7 @@ pub(super) struct Space {
     only: Option<(u32, u32)>,
 }
 
-fn number(address: IpAddr) -> u128 {
+pub(super) fn number(address: IpAddr) -> u128 {
     match address {
         IpAddr::V4(v4) => u128::from(v4.to_bits()),
         IpAddr::V6(v6) => v6.to_bits(),
@@ -164,7 +164,7 @@ impl Space {
     }
 }
 
-fn span(range: &Interval, v6: bool) -> Result<Span> {
+pub(super) fn span(range: &Interval, v6: bool) -> Result<Span> {
     if range.first.is_ipv6() != v6 || range.last.is_ipv6() != v6 {
         return Err(Error::MixedFamilies(*range));
     }
@@ -184,7 +184,7 @@ fn refuse_overlap(ranges: &[Interval], spans: &[Span]) -> Result<()> {
 }
 
 /// The same numbers in sorted spans that do not touch each other.
-fn merged(mut spans: Vec<Span>) -> Vec<Span> {
+pub(super) fn merged(mut spans: Vec<Span>) -> Vec<Span> {
     spans.sort_unstable_by_key(|span| span.first);
     let mut out: Vec<Span> = Vec::with_capacity(spans.len());
     for span in spans {

@@ -105,7 +105,7 @@ fn interval(first: &str, last: &str) -> PyResult<Interval> {
 }
 
 /// One address, `first-last`, or a prefix.
-fn excluded(text: &str) -> PyResult<Interval> {
+pub fn excluded(text: &str) -> PyResult<Interval> {
     if let Some((first, last)) = text.split_once('-') {
         return interval(first.trim(), last.trim());
     }

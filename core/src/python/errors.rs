@@ -4,18 +4,22 @@ use std::io::ErrorKind;
 use std::path::Path;
 
 use nix::errno::Errno;
+use pyo3::exceptions::PyValueError;
 use pyo3::import_exception;
 use pyo3::prelude::*;
 
 use crate::codec::CodecError;
-use crate::ipam::{self, Error};
+use crate::ipam::{self, BlockError, Error};
 use crate::policy;
 use crate::prefix::PrefixError;
 
+import_exception!(cnidaria_core.errors, AddressOfOtherNode);
 import_exception!(cnidaria_core.errors, AddressOutOfRange);
 import_exception!(cnidaria_core.errors, AddressReserved);
 import_exception!(cnidaria_core.errors, AddressTaken);
 import_exception!(cnidaria_core.errors, HistoryLost);
+import_exception!(cnidaria_core.errors, BlockConflict);
+import_exception!(cnidaria_core.errors, BlocksExhausted);
 import_exception!(cnidaria_core.errors, InvalidAddress);
 import_exception!(cnidaria_core.errors, InvalidBuffer);
 import_exception!(cnidaria_core.errors, InvalidObject);
@@ -93,5 +97,23 @@ pub fn of_journal(error: ipam::JournalError, path: &Path) -> PyErr {
             };
             JournalError::new_err((errno as i32, errno.desc(), path.to_owned()))
         }
+    }
+}
+
+/// An error of a pool of blocks.
+pub fn of_blocks(error: BlockError) -> PyErr {
+    match error {
+        BlockError::Length { .. } => InvalidPool::new_err(error.to_string()),
+        BlockError::NoBlock { .. } => InvalidPrefix::new_err(error.to_string()),
+        BlockError::NoName => PyValueError::new_err(error.to_string()),
+        BlockError::Exhausted { claimed, blocks } => BlocksExhausted::new_err((claimed, blocks)),
+        BlockError::OfOther(address, node) => {
+            AddressOfOtherNode::new_err((address.to_string(), node.to_string()))
+        }
+        BlockError::Conflict { prefix, expected, found } => {
+            BlockConflict::new_err((prefix.to_string(), expected, found))
+        }
+        BlockError::Address(error) => error.into(),
+        BlockError::Malformed(error) => error.into(),
     }
 }

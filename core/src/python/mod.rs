@@ -5,6 +5,7 @@
 
 mod address;
 mod address_pool;
+mod block_pool;
 mod buffer;
 mod errors;
 mod journaled_pool;
@@ -22,6 +23,9 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<address_pool::AddressPool>()?;
     module.add_class::<address_pool::AddressPoolSnapshot>()?;
     module.add_class::<journaled_pool::JournaledPool>()?;
+    module.add_class::<block_pool::BlockPool>()?;
+    module.add_class::<block_pool::BlockChange>()?;
+    module.add_class::<block_pool::BlockPoolSnapshot>()?;
     module.add_class::<policy_engine::PolicyEngine>()?;
     module.add_class::<policy_engine::Verdict>()?;
     module.add_class::<policy_tables::PolicyChanges>()?;

@@ -8,10 +8,12 @@ import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+import cnidaria_core
 import msgspec
+from cnidaria_core import BlockPool
 
 from cnidaria.cluster import tables
-from cnidaria.cluster.blocks import count_inside, first_free, inside
+from cnidaria.cluster.blocks import inside
 from cnidaria.cluster.database import Database
 from cnidaria.cluster.liveness import Beat
 from cnidaria.cluster.model import (
@@ -118,7 +120,7 @@ class Member:
 
     def claim_block(self, network: str, pool: str, length: int, node: str | None = None) -> str:
         """See :meth:`ClusterStore.claim_block`."""
-        first_free(pool, length, ())  # says what is wrong with pool and length
+        candidates = BlockPool(pool, length, spread=False)
         with self._lock, self._database.transaction(write=True) as db:
             own = node or self._joined().name
             if self._own is not None and own == self._own.name:
@@ -128,9 +130,11 @@ class Member:
                 if owner == own and prefix.endswith(f"/{length}") and inside(prefix, pool):
                     return prefix
             nodes = self._cache.read(db)
-            block = first_free(pool, length, [*blocks, *_prefixes(nodes, network, but=own)])
-            if block is None:
-                raise self._exhausted(pool, length, blocks, nodes)
+            taken = [*blocks, *_prefixes(nodes, network, but=own)]
+            try:
+                block = candidates.claim(own, avoid=taken).prefix
+            except cnidaria_core.BlocksExhausted as error:
+                raise self._exhausted(pool, length, error.blocks, blocks, nodes) from None
             tables.write_block(db, network, block, own)
             return block
 
@@ -207,15 +211,19 @@ class Member:
         )
 
     def _exhausted(
-        self, pool: str, length: int, blocks: Mapping[str, str], nodes: Mapping[str, NodeRecord]
+        self,
+        pool: str,
+        length: int,
+        count: int,
+        blocks: Mapping[str, str],
+        nodes: Mapping[str, NodeRecord],
     ) -> BlocksExhausted:
         claimed = {prefix: node for prefix, node in blocks.items() if inside(prefix, pool)}
         absent = sorted({node for node in claimed.values() if node not in nodes})
         hint = f"; nodes that are not there have some: {', '.join(absent)}" if absent else ""
         return BlocksExhausted(
             str(self._path),
-            f"no /{length} is free in {pool}: {len(claimed)} claimed of "
-            f"{count_inside(pool, length)}{hint}",
+            f"no /{length} is free in {pool}: {len(claimed)} claimed of {count}{hint}",
         )
 
 
