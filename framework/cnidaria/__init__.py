@@ -6,11 +6,13 @@ that modes share) and :mod:`cnidaria.kinds` (for kinds of kernel objects of one'
 """
 
 from cnidaria.api import (
+    Command,
     Mode,
     Network,
     NetworkConfig,
     Node,
     NodeInfo,
+    NodeView,
     NotReady,
     Peer,
     Request,
@@ -66,6 +68,7 @@ __all__ = [
     "Cidr",
     "CniError",
     "Code",
+    "Command",
     "Doc",
     "Encap",
     "Fdb",
@@ -88,6 +91,7 @@ __all__ = [
     "NftTable",
     "Node",
     "NodeInfo",
+    "NodeView",
     "NotReady",
     "Object",
     "Peer",

@@ -8,10 +8,12 @@ derives DEL, CHECK, GC, repair and dry run from it.  Nothing here touches the ke
 from __future__ import annotations
 
 import hashlib
+from argparse import ArgumentParser, Namespace
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from ipaddress import ip_network
-from typing import Annotated, Any, ClassVar, Generic, TypeVar
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Generic, Protocol, TypeVar
 
 from cnidaria.cluster import ClusterConfig
 from cnidaria.cni.config import NetConf
@@ -223,3 +225,52 @@ class Mode(Generic[C]):
 
 
 AnyMode = Mode[Any]
+
+D = TypeVar("D", bound=ModeConfig)
+O = TypeVar("O", bound=Object)  # noqa: E741
+
+
+class NodeView(Protocol):
+    """This node, for commands: read, never changed.
+
+    Attributes:
+        namespace: the network namespace that the command runs in.
+        state_dir: where the agent's journal and socket are.
+    """
+
+    @property
+    def namespace(self) -> NetNS: ...  # noqa: D102
+
+    @property
+    def state_dir(self) -> Path: ...  # noqa: D102
+
+    def networks(self, mode: str, config: type[D]) -> dict[str, D]:
+        """The networks of the conflists that have a plugin of this CNI type: name to its keys.
+
+        Raises:
+            CniError: a conflist is wrong.
+        """
+
+    def declared(self, kind: type[O]) -> list[O]:
+        """All objects of a kind that the pods of this node declare.
+
+        Raises:
+            CniError: the journal cannot be read.
+        """
+
+
+@dataclass(frozen=True)
+class Command:
+    """A command of ``cnidaria``, brought by a plugin.
+
+    Attributes:
+        summary: in lower case, without a full stop.
+        arguments: adds the command's arguments to its parser. The second parser has the options
+            that say where things are on the node: a parent for parsers of subcommands.
+        run: does it; the exit code. :class:`OSError` and :class:`CniError` are reported in a line.
+    """
+
+    name: str
+    summary: str
+    arguments: Callable[[ArgumentParser, ArgumentParser], None]
+    run: Callable[[Namespace, NodeView], int]

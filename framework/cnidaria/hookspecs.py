@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import pluggy
 
 if TYPE_CHECKING:
-    from cnidaria.api import Mode
+    from cnidaria.api import Command, Mode
     from cnidaria.cluster import StoreOpener
     from cnidaria.plan.objects import Object
 
@@ -40,6 +40,11 @@ class Hooks:
         """Called once at load: return kinds of kernel objects of your own, so that plans that
         hold them survive a restart. Do not return the built-in kinds again.
         """
+        raise AssertionError("a specification is never called")
+
+    @hookspec
+    def cnidaria_commands(self) -> Sequence[Command]:
+        """Called once at load: return commands of the command line. Do not parse or print."""
         raise AssertionError("a specification is never called")
 
     @hookspec

@@ -9,10 +9,13 @@ from cnidaria.kernel.driver import Driver, Found
 from cnidaria.kernel.drivers import driver_of
 from cnidaria.kernel.entries import Addresses
 from cnidaria.kernel.errors import Difference, KernelError
+from cnidaria.kernel.handle import Kernel
 from cnidaria.kernel.linkinfo import LinkInfo, find_link
 from cnidaria.kernel.netns import NetNS
+from cnidaria.kernel.nflog import Listener, Told
 from cnidaria.kernel.ruleset import Batch, Ruleset, WholeTable, difference, marked_tables
 from cnidaria.kernel.session import Session
+from cnidaria.kernel.walk import Packet, Way, walk
 
 
 def addresses(namespace: NetNS) -> list[str]:
@@ -27,11 +30,16 @@ __all__ = [
     "Driver",
     "Flow",
     "Found",
+    "Kernel",
     "KernelError",
     "LinkInfo",
+    "Listener",
     "NetNS",
+    "Packet",
     "Ruleset",
     "Session",
+    "Told",
+    "Way",
     "WholeTable",
     "addresses",
     "difference",
@@ -40,4 +48,5 @@ __all__ = [
     "flows",
     "forget",
     "marked_tables",
+    "walk",
 ]

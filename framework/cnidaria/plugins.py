@@ -17,7 +17,7 @@ import pluggy
 from cnidaria.hookspecs import PROJECT, Hooks
 
 if TYPE_CHECKING:
-    from cnidaria.api import Mode
+    from cnidaria.api import Command, Mode
     from cnidaria.cluster import StoreOpener
     from cnidaria.plan.objects import Object
 
@@ -33,11 +33,13 @@ class Registry:
     Attributes:
         modes: by CNI type.
         stores: cluster stores, by URL scheme.
+        commands: of the command line, by name.
         broken: names of plugins that were left out, usually CNI types, to what is wrong with them.
     """
 
     modes: Mapping[str, Mode[Any]]
     stores: Mapping[str, StoreOpener] = field(default_factory=dict)
+    commands: Mapping[str, Command] = field(default_factory=dict)
     broken: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -69,7 +71,7 @@ def load(only: str | None = None, extra: Iterable[object] = ()) -> Registry:
             found.take(_provided(_import(claims[name]), name))
         except PluginError as error:
             found.broken[name] = str(error)
-    return Registry(found.modes, found.stores, found.broken)
+    return Registry(found.modes, found.stores, found.commands, found.broken)
 
 
 def _claims() -> dict[str, list[metadata.EntryPoint]]:
@@ -104,6 +106,7 @@ class _Provided:
     modes: tuple[type[Mode[Any]], ...]
     kinds: tuple[type[Object], ...]
     stores: Mapping[str, StoreOpener]
+    commands: Mapping[str, Command]
 
 
 def _provided(plugin: object, name: str) -> _Provided:
@@ -118,6 +121,7 @@ def _provided(plugin: object, name: str) -> _Provided:
             tuple(mode for modes in hook.cnidaria_modes() for mode in modes),
             tuple(kind for kinds in hook.cnidaria_objects() for kind in kinds),
             {scheme: opener for more in hook.cnidaria_stores() for scheme, opener in more.items()},
+            {command.name: command for some in hook.cnidaria_commands() for command in some},
         )
     except (Exception, SystemExit) as error:
         raise PluginError(f"plugin {name!r} fails: {_say(error)}") from error
@@ -133,6 +137,7 @@ class _Found:
 
     stores: dict[str, StoreOpener]
     modes: dict[str, Mode[Any]] = field(default_factory=dict)
+    commands: dict[str, Command] = field(default_factory=dict)
     broken: dict[str, str] = field(default_factory=dict)
     names: frozenset[str] = frozenset()
 
@@ -158,6 +163,11 @@ class _Found:
                 raise PluginError(
                     f"plugin {given.name!r} claims the cluster store {scheme!r}, which another has"
                 )
+        for name in given.commands:
+            if name in self.commands:
+                raise PluginError(
+                    f"plugin {given.name!r} claims the command {name!r}, which another has"
+                )
         try:
             for kind in given.kinds:
                 register(kind)
@@ -165,6 +175,7 @@ class _Found:
             raise PluginError(f"plugin {given.name!r}: {_say(error)}") from error
         self.modes |= modes
         self.stores |= given.stores
+        self.commands |= given.commands
 
 
 def _say(error: BaseException) -> str:

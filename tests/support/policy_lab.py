@@ -134,6 +134,22 @@ class Lab:
                 one, version, protocol = places[fd]
                 yield from received(one, version, protocol)
 
+    def warm_up(self) -> None:
+        """Links come up and neighbours are found after a while, the first time."""
+        ends = [*NODES.values(), ("203.0.113.5", "2001:db8::9")]
+        asked: list[Question] = [
+            (one[family], other[family], "UDP", 9)
+            for one in ends
+            for other in ends
+            for family in (0, 1)
+            if one != other
+        ]
+        deadline = time.monotonic() + 10 * PATIENCE
+        while not all(self.ask(asked, [True] * len(asked))):
+            self._denied.clear()
+            assert time.monotonic() < deadline, "the lab does not come up"
+        self._denied.clear()
+
     def alias(self, address: str, of: str) -> None:
         """What is sent to an address comes out where another one is."""
         self._hosts[address] = self._hosts[of]
@@ -262,7 +278,9 @@ def lab(most_pods: int = PODS) -> Iterator[Lab]:
             other = next(node for node in NODES if node != name)
             routes(one, {other: NODES[other]}, "192.168.0.9", "fd01::9")
         routes(outside, NODES)
-        yield Lab(hosts, {name: one.namespace for name, one in nodes.items()})
+        made = Lab(hosts, {name: one.namespace for name, one in nodes.items()})
+        made.warm_up()
+        yield made
 
 
 def batch(host: Host, commands: Iterable[str]) -> None:

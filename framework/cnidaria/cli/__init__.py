@@ -6,6 +6,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 from importlib import import_module, metadata
+from typing import TYPE_CHECKING
 
 COMMANDS = {
     "agent": "run the node agent in the foreground",
@@ -18,6 +19,9 @@ COMMANDS = {
     "modes": "the installed network modes and their keys",
 }
 
+if TYPE_CHECKING:
+    Subparsers = argparse._SubParsersAction[argparse.ArgumentParser]
+
 EXAMPLES = """\
 examples:
   cnidaria install                      # executables into /opt/cni/bin
@@ -29,7 +33,10 @@ examples:
 
 
 def parser(wanted: str = "") -> argparse.ArgumentParser:
-    """The parser of the command line; with ``wanted`` only that command's arguments are known."""
+    """The parser of the command line; with ``wanted`` only that command's arguments are known.
+
+    Plugins are loaded for their commands only where ``wanted`` is none of our own.
+    """
     root = argparse.ArgumentParser(
         prog="cnidaria",
         description="Pod networks that you extend in Python.",
@@ -39,17 +46,39 @@ def parser(wanted: str = "") -> argparse.ArgumentParser:
     root.add_argument("--version", action="version", version=metadata.version("cnidaria"))
     commands = root.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for name, summary in COMMANDS.items():
-        command = commands.add_parser(
-            name,
-            help=summary,
-            description=summary[0].upper() + summary[1:] + ".",
-            formatter_class=argparse.RawDescriptionHelpFormatter,
-        )
+        command = _add(commands, name, summary)
         if name == wanted:
             module = import_module(f"cnidaria.cli.{name}")
             module.arguments(command)
             command.set_defaults(run=module.run)
+    if wanted not in COMMANDS:
+        _add_plugins(commands, wanted)
     return root
+
+
+def _add(commands: Subparsers, name: str, summary: str) -> argparse.ArgumentParser:
+    return commands.add_parser(
+        name,
+        help=summary,
+        description=summary[0].upper() + summary[1:] + ".",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+
+
+def _add_plugins(commands: Subparsers, wanted: str) -> None:
+    from cnidaria.cli.options import add_paths, settings
+    from cnidaria.node.view import View
+    from cnidaria.plugins import load
+
+    common = argparse.ArgumentParser(add_help=False)
+    add_paths(common, conf_dir=True)
+    found = load().commands
+    parsers = {name: _add(commands, name, one.summary) for name, one in sorted(found.items())}
+    if wanted in found:
+        plugin = found[wanted]
+        plugin.arguments(parsers[wanted], common)
+        run = plugin.run
+        parsers[wanted].set_defaults(run=lambda options: run(options, View(settings(options))))
 
 
 def main(argv: Sequence[str] | None = None) -> int:

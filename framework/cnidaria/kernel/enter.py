@@ -23,7 +23,7 @@ LOST: Final = 70
 log = logging.getLogger(__name__)
 
 if sys.version_info >= (3, 12):
-    setns = os.setns
+    setns, unshare = os.setns, os.unshare
 else:
 
     def setns(fd: int, nstype: int) -> None:
@@ -35,6 +35,18 @@ else:
         import ctypes
 
         if _libc().setns(fd, nstype):
+            error = ctypes.get_errno()
+            raise OSError(error, os.strerror(error))
+
+    def unshare(flags: int) -> None:
+        """Python's own of 3.12.
+
+        Raises:
+            OSError: no new namespace can be had.
+        """
+        import ctypes
+
+        if _libc().unshare(flags):
             error = ctypes.get_errno()
             raise OSError(error, os.strerror(error))
 
@@ -71,6 +83,21 @@ def run_in(fd: int, call: Callable[[], T]) -> T:
             _come_back(home)
     finally:
         os.close(home)
+
+
+def new_namespace() -> int:
+    """A descriptor of a network namespace that nobody else has; the caller's to close.
+
+    Raises:
+        OSError: it cannot be made.
+    """
+
+    def make() -> int:
+        unshare(CLONE_NEWNET)
+        return os.open(SELF, os.O_RDONLY | os.O_CLOEXEC)
+
+    with open(SELF, "rb") as here:
+        return _Errand(here.fileno(), make).run()
 
 
 def _come_back(home: int) -> None:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Final, ParamSpec, Protocol, TypeVar
 
-from cnidaria.kernel.enter import CLONE_NEWNET, SELF, run_in
+from cnidaria.kernel.enter import CLONE_NEWNET, SELF, new_namespace, run_in
 
 
 class Closes(Protocol):
@@ -83,6 +83,15 @@ class NetNS:
     def current(cls) -> NetNS:
         """The calling thread's."""
         return cls(os.open(SELF, os.O_RDONLY | os.O_CLOEXEC))
+
+    @classmethod
+    def new(cls) -> NetNS:
+        """A new one, which ends with this, if nobody else opens it. Its loopback is down.
+
+        Raises:
+            OSError: it cannot be made.
+        """
+        return cls(new_namespace())
 
     @classmethod
     def from_fd(cls, fd: int, path: str | None = None) -> NetNS:

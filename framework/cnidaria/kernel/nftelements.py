@@ -160,6 +160,14 @@ def _element(layout: Layout, item: _Item) -> NftElement:
     return NftElement(tuple(key), item.data, item.comment)
 
 
+def key_of(layout: Layout, raw: bytes) -> tuple[str, ...]:
+    """The texts of a key as it is in registers."""
+    parts = _split(layout.key, layout.key_lengths, raw)
+    return tuple(
+        TYPES[name].write(_read(TYPES[name], part, ranged=layout.interval)) for name, part in parts
+    )
+
+
 def _decode_data(layout: Layout, raw: bytes) -> tuple[str, ...]:
     if layout.data == (VERDICT,):
         return (str(verdict_of(raw)),)

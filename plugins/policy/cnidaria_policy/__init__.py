@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from cnidaria import CniError, Code, Mode, Network, Node, Object, Plan, Request, hookimpl
+from cnidaria import CniError, Code, Command, Mode, Network, Node, Object, Plan, Request, hookimpl
 from cnidaria_policy.config import PolicyConfig
 from cnidaria_policy.objects import PolicyPod, PolicyTable
 
@@ -91,6 +91,15 @@ def addresses(request: Request) -> tuple[str, ...]:
 def cnidaria_modes() -> Sequence[type[Mode[Any]]]:
     """The one mode of this package."""
     return [Policy]
+
+
+@hookimpl
+def cnidaria_commands() -> Sequence[Command]:
+    """``cnidaria policy``."""
+    from cnidaria_policy import commands
+
+    summary = "network policies: explain, verify, matrix, diff, lint, watch"
+    return [Command("policy", summary, commands.arguments, commands.run)]
 
 
 @hookimpl

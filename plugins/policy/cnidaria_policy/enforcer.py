@@ -16,6 +16,7 @@ from cnidaria_policy import names
 from cnidaria_policy.config import PolicyConfig
 from cnidaria_policy.cut import cut_denied, forget_addresses
 from cnidaria_policy.folder import Folders
+from cnidaria_policy.numbering import aligned
 from cnidaria_policy.program import Program
 from cnidaria_policy.world import World
 
@@ -69,9 +70,7 @@ class Enforcer:
                 raise KernelError(NOT_YET, f"the policies of network {self.network}", why)
             self.world.replace(found)
             self.world.attach(pods)
-            tables = self.world.engine.tables(self.world.node)
-            self.program.update(tables)
-            self._version = tables.version
+            self._compile(namespace)
             self._make_sure(namespace)
 
     def refresh(self, namespace: NetNS) -> bool:
@@ -146,7 +145,7 @@ class Enforcer:
             KernelError: the kernel refuses; what was in force stays so.
         """
         with self._lock:
-            batch = self._follow()
+            batch = self._follow(namespace)
             if not self._is_sure:
                 self._make_sure(namespace)
                 return True
@@ -160,20 +159,25 @@ class Enforcer:
                 self._make_sure(namespace)
             return True
 
-    def _follow(self) -> Batch:
+    def _follow(self, namespace: NetNS) -> Batch:
         """What is different in the engine since the last time."""
         engine, node = self.world.engine, self.world.node
         try:
             changes = engine.changes_since(self._version, node)
         except HistoryLost:
-            tables = engine.tables(node)
-            self.program = Program(self.table.table.name, self.world.name_of)
-            self.program.update(tables)
-            self._version = tables.version
+            self._compile(namespace)
             self._is_sure = False
             return Batch()
         self._version = changes.version
         return self.program.update(changes)
+
+    def _compile(self, namespace: NetNS) -> None:
+        """All anew, called as it is in the kernel already."""
+        tables = self.world.engine.tables(self.world.node)
+        numbering = aligned(tables, self.table.read(namespace) or Ruleset())
+        self.program = Program(self.table.table.name, self.world.name_of, numbering)
+        self.program.update(tables)
+        self._version = tables.version
 
     def _make_sure(self, namespace: NetNS) -> None:
         """Compare with what is there, and make it so."""

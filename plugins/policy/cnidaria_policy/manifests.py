@@ -18,6 +18,10 @@ from cnidaria_core import InvalidObject, PolicyEngine
 SUFFIXES: Final = (".yaml", ".yml", ".json")
 LARGEST: Final = 64 << 20
 """Bytes of a file that are read."""
+DEEPEST: Final = 100
+"""Levels of lists and mappings within one another."""
+MOST: Final = 5_000_000
+"""Values in a document."""
 _STEP: Final = re.compile(r"([^.\[\]]+)|\[(\d+)\]")
 
 Json = Mapping[str, Any]
@@ -94,12 +98,13 @@ def _read(file: Path, data: bytes) -> Iterator[Manifest]:
 
 def _documents(file: Path, data: bytes) -> Iterator[tuple[yaml.Node, Any]]:
     try:
+        _refuse_depth(file, data)
         loader = _Loader(data)
         try:
             while loader.check_node():
                 node = loader.get_node()
                 assert node is not None  # there is one, says check_node
-                _refuse_twice(file, node)
+                _check(file, node, {})
                 yield node, loader.construct_document(node)
         finally:
             loader.dispose()
@@ -108,31 +113,49 @@ def _documents(file: Path, data: bytes) -> Iterator[tuple[yaml.Node, Any]]:
         raise Refused(file, mark.line + 1 if mark else 1, str(error.problem)) from error
     except (yaml.YAMLError, UnicodeDecodeError, ValueError) as error:
         raise Refused(file, 1, f"is not YAML: {error}") from error
-    except RecursionError as error:
-        raise Refused(file, 1, "is nested too deeply") from error
 
 
-def _refuse_twice(file: Path, node: yaml.Node) -> None:
-    """A key that is there twice: YAML forbids it, its readers take the last."""
-    stack, seen_nodes = [node], {id(node)}
-    while stack:
-        one = stack.pop()
-        inner: list[yaml.Node] = []
-        if isinstance(one, yaml.MappingNode):
-            seen: set[str] = set()
-            for key, value in one.value:
-                if isinstance(key, yaml.ScalarNode):
-                    if key.value in seen:
-                        line = key.start_mark.line + 1
-                        raise Refused(file, line, f"the key {key.value!r} is there twice")
-                    seen.add(key.value)
-                inner.append(value)
-        elif isinstance(one, yaml.SequenceNode):
-            inner += one.value
-        for value in inner:
-            if id(value) not in seen_nodes:  # an alias is the same node again
-                seen_nodes.add(id(value))
-                stack.append(value)
+def _refuse_depth(file: Path, data: bytes) -> None:
+    """libyaml's composer calls itself for each level, until the stack ends."""
+    depth = 0
+    for event in yaml.parse(data, _Loader):
+        if isinstance(event, yaml.CollectionStartEvent):
+            depth += 1
+            if depth > DEEPEST:
+                mark = event.start_mark
+                raise Refused(file, mark.line + 1 if mark else 1, "is nested too deeply")
+        elif isinstance(event, yaml.CollectionEndEvent):
+            depth -= 1
+
+
+def _check(file: Path, node: yaml.Node, known: dict[int, int]) -> int:
+    """How many nodes there are with every alias written out.
+
+    Args:
+        known: by ``id``, of what was looked at already.
+
+    Raises:
+        Refused: too many, or a key is there twice, of which YAML's readers take the last.
+    """
+    if id(node) in known:
+        return known[id(node)]
+    inner: list[yaml.Node] = []
+    if isinstance(node, yaml.SequenceNode):
+        inner = node.value
+    elif isinstance(node, yaml.MappingNode):
+        seen: set[str] = set()
+        for key, value in node.value:
+            if isinstance(key, yaml.ScalarNode) and key.value in seen:
+                line = key.start_mark.line + 1
+                raise Refused(file, line, f"the key {key.value!r} is there twice")
+            seen.add(str(key.value))
+            inner.append(value)
+    size = 1 + sum(_check(file, one, known) for one in inner)
+    if size > MOST:
+        line = node.start_mark.line + 1
+        raise Refused(file, line, f"has more than {MOST} values, with aliases written out")
+    known[id(node)] = size
+    return size
 
 
 def _flat(document: Any, node: yaml.Node) -> Iterator[tuple[Any, yaml.Node]]:
@@ -157,6 +180,18 @@ def line_of(node: yaml.Node, path: str) -> int:
             break
         node = inner
     return int(node.start_mark.line) + 1
+
+
+def line_in(manifest: Manifest, path: str) -> int:
+    """The line of a field of an object, as its file is now; the object's, if that has changed."""
+    try:
+        for node, document in _documents(manifest.file, manifest.file.read_bytes()):
+            for obj, place in _flat(document, node):
+                if place.start_mark.line + 1 == manifest.line and obj == manifest.obj:
+                    return line_of(place, path)
+    except (OSError, Refused):
+        pass
+    return manifest.line
 
 
 def _child(node: yaml.Node, step: str | int) -> yaml.Node | None:

@@ -7,6 +7,8 @@ from typing import Final
 
 from cnidaria_core import PolicyReason
 
+from cnidaria import NftElement, NftSet
+
 TABLE: Final = "cnidaria-policy"
 LIMIT: Final = 128
 """Bytes of a comment (nftables)."""
@@ -40,6 +42,19 @@ def classid(number: int) -> str:
     return f"{number >> 16:x}:{number & 0xFFFF:x}"
 
 
+def number_of(text: str) -> int:
+    """Back from :func:`classid`."""
+    major, _, minor = text.partition(":")
+    return int(major, 16) << 16 | int(minor, 16)
+
+
+def span(of: NftSet, first: str, last: str) -> str:
+    """A range of addresses as nftables spells it: an address, a prefix, or both ends."""
+    key = f"{first}-{last}" if first != last else first
+    (made,) = of.elements(NftElement((key,), ("0:0",))).elements
+    return made.key[0]
+
+
 def subject_chain(way: str, subject: int) -> str:
     """The chain for pods of a subject class."""
     return f"{way}-{subject}"
@@ -66,6 +81,11 @@ def clipped(text: str) -> str:
     if len(raw) <= LIMIT:
         return text
     return raw[: LIMIT - 3].decode(errors="ignore") + "…"
+
+
+def audit_text(allow: bool, reason: str) -> str:
+    """What an audited policy would do, as a comment."""
+    return clipped(f"audit: would {'allow' if allow else 'deny'}: {reason}")
 
 
 def policy_name(reason: PolicyReason) -> str:

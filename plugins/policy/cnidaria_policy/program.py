@@ -24,6 +24,7 @@ from cnidaria_core import PolicyChanges, PolicyDecision, PolicyFilter, PolicyRea
 from cnidaria import NftChain, NftElement, NftRule, NftSet, Object, expr
 from cnidaria.kinds import Batch, Ruleset
 from cnidaria_policy import names
+from cnidaria_policy.numbering import Numbering, Numbers
 
 PRIORITY: Final = -10
 """Of our chains: before what others filter (0), so that our counters say what was decided."""
@@ -51,13 +52,17 @@ class Program:
     Args:
         table: its name.
         name_of: for comments.
+        numbering: what stands for the engine's numbers.
 
     Attributes:
         rules: the content.
     """
 
-    def __init__(self, table: str, name_of: NameOf = str) -> None:
+    def __init__(
+        self, table: str, name_of: NameOf = str, numbering: Numbering | None = None
+    ) -> None:
         self.table = table
+        self._numbers = numbering or Numbering()
         self.rules = Ruleset()
         self._name_of = name_of
         self._batch = Batch()
@@ -82,18 +87,17 @@ class Program:
         reasons: Mapping[int, PolicyReason | None] = changes.reasons
         filters: Mapping[int, PolicyFilter | None] = changes.filters
         self._reasons.update((key, one) for key, one in reasons.items() if one is not None)
-        gone = [key for key, one in filters.items() if one is None]
         for number, one in filters.items():
             if one is not None:
                 self._add_filter(number, one)
         self._classes(changes.endpoints, changes.blocks)
         touched = self._take_rows(changes.rows)
         self._take_subjects(changes.subjects, touched)
-        for number in gone:
+        for number in [key for key, one in filters.items() if one is None]:
             self._drop_filter(number)
-        for key, reason in reasons.items():
-            if reason is None:
-                self._reasons.pop(key, None)
+        for key in [key for key, one in reasons.items() if one is None]:
+            self._reasons.pop(key, None)
+            self._numbers.reasons.drop(key)
         batch, self._batch = self._batch, Batch()
         return batch
 
@@ -110,7 +114,7 @@ class Program:
             subject = self._subjects.get(address)
             for way in names.PEERS:
                 if subject is not None and (subject, way) in self._rows:
-                    found.append(self.rules.chains[names.subject_chain(way, subject)])
+                    found.append(self.rules.chains[self._subject_chain_name(way, subject)])
         return list(dict.fromkeys(found))
 
     # -- peers -----------------------------------------------------------------------------
@@ -121,12 +125,26 @@ class Program:
         blocks: Mapping[tuple[str, str], int | None],
     ) -> None:
         for address, number in endpoints.items():
-            self._element(f"peers{names.family(address)}", (address,), _class(number))
+            self._element(f"peers{names.family(address)}", (address,), self._class(number))
         for (first, last), number in blocks.items():
             name = f"blocks{names.family(first)}"
-            key = f"{first}-{last}" if first != last else first
-            (canonical,) = self.rules.sets[name].elements(NftElement((key,), (UNKNOWN,))).elements
-            self._element(name, canonical.key, _class(number))
+            key = names.span(self.rules.sets[name], first, last)
+            self._element(name, (key,), self._class(number))
+
+    def _class(self, number: int | None) -> tuple[str, ...] | None:
+        return None if number is None else (self._classid(number),)
+
+    def _classid(self, number: int) -> str:
+        return names.classid(self._numbers.peers.of(number))
+
+    def _subject_chain_name(self, way: str, subject: int) -> str:
+        return names.subject_chain(way, self._numbers.subjects.of(subject))
+
+    def _rows_map(self, way: str, subject: int) -> str:
+        return names.rows_map(way, self._numbers.subjects.of(subject))
+
+    def _decision(self, decision: PolicyDecision) -> str:
+        return decision_chain(decision, self._numbers.reasons)
 
     # -- rows ------------------------------------------------------------------------------
 
@@ -150,10 +168,10 @@ class Program:
         subject, way = place
         rows = {**self._rows.get(place, {}), **changed}
         have = {peer: number for peer, number in rows.items() if number is not None}
-        there = names.rows_map(way, subject)
+        there = self._rows_map(way, subject)
         if not have:
             self._rows.pop(place, None)
-            self._no_chain(names.subject_chain(way, subject))
+            self._no_chain(self._subject_chain_name(way, subject))
             self._no_set(there)
             return
         self._rows[place] = have
@@ -161,12 +179,12 @@ class Program:
         for peer, number in changed.items():
             if peer is not None:
                 target = None if number is None else (f"goto {self._target(number)}",)
-                self._element(there, (names.classid(peer),), target)
+                self._element(there, (self._classid(peer),), target)
         self._chain(self._subject_chain(subject, way, have.get(None)))
 
     def _subject_chain(self, subject: int, way: str, default: int | None) -> NftChain:
         """Where rows have no default, all passes: of a pod to its node only exceptions are."""
-        rows = self.rules.sets[names.rows_map(way, subject)]
+        rows = self.rules.sets[self._rows_map(way, subject)]
         last = passing() if default is None else (expr.rule(expr.goto(self._target(default))),)
         why = ", ".join(sorted({*self._deciders(subject, way)} - {""}))
         to_itself = [
@@ -178,7 +196,7 @@ class Program:
         ]
         return NftChain(
             self.table,
-            names.subject_chain(way, subject),
+            self._subject_chain_name(way, subject),
             rules=(
                 *to_itself,
                 expr.rule(expr.jump(names.PEERS[way]), comment=names.clipped(why)),
@@ -222,29 +240,33 @@ class Program:
         """The way to a subject's chain; ``""`` if it has none."""
         if subject is None or (subject, way) not in self._rows:
             return ""
-        return f"goto {names.subject_chain(way, subject)}"
+        return f"goto {self._subject_chain_name(way, subject)}"
 
     # -- filters and decisions -------------------------------------------------------------
 
     def _target(self, number: int) -> str:
         """Where a filter begins: a filter without ports is its decision."""
         one = self._filters[number]
-        return names.filter_chain(number) if one.ports else decision_chain(one.default)
+        if not one.ports:
+            return self._decision(one.default)
+        return names.filter_chain(self._numbers.filters.of(number))
 
     def _add_filter(self, number: int, one: PolicyFilter) -> None:
         if number in self._filters:
             return
         self._filters[number] = one
         for decision in decisions(one):
-            for chain in decision_chains(self.table, decision, self._reasons):
+            made = decision_chains(self.table, decision, self._reasons, self._numbers.reasons)
+            for chain in made:
                 self._used[chain.name] += 1
                 self._chain(chain)
         if not one.ports:
             return
+        there = self._numbers.filters.of(number)
         ranged = any(first != last for _, first, last, _ in one.ports)
         ports = NftSet(
             self.table,
-            names.ports_map(number),
+            names.ports_map(there),
             ("inet_proto", "inet_service"),
             data=("verdict",),
             interval=ranged,
@@ -252,19 +274,21 @@ class Program:
         self._set(ports)
         for protocol, first, last, decision in one.ports:
             key = (PROTOCOLS[protocol], str(first) if first == last else f"{first}-{last}")
-            self._element(ports.name, key, (f"goto {decision_chain(decision)}",))
+            self._element(ports.name, key, (f"goto {self._decision(decision)}",))
         by_port = expr.vmap((expr.L4PROTO, expr.TH_DPORT), ports)
-        rest = expr.goto(decision_chain(one.default))
+        rest = expr.goto(self._decision(one.default))
         rules = (expr.rule(by_port), expr.rule(rest))
-        self._chain(NftChain(self.table, names.filter_chain(number), rules=rules))
+        self._chain(NftChain(self.table, names.filter_chain(there), rules=rules))
 
     def _drop_filter(self, number: int) -> None:
         one = self._filters.pop(number)
         if one.ports:
-            self._no_chain(names.filter_chain(number))
-            self._no_set(names.ports_map(number))
+            there = self._numbers.filters.of(number)
+            self._no_chain(names.filter_chain(there))
+            self._no_set(names.ports_map(there))
+        self._numbers.filters.drop(number)
         for decision in decisions(one):
-            for name in {decision_chain(decision), plain_chain(decision)}:
+            for name in {self._decision(decision), plain_chain(decision, self._numbers.reasons)}:
                 self._used[name] -= 1
                 if not self._used[name]:
                     del self._used[name]
@@ -418,49 +442,38 @@ def torn(sets: Mapping[str, NftSet]) -> Iterable[NftRule]:
 PROTOCOLS: Final = {6: "tcp", 17: "udp", 132: "sctp"}
 
 
-def _class(number: int | None) -> tuple[str, ...] | None:
-    return None if number is None else (names.classid(number),)
-
-
 def decisions(one: PolicyFilter) -> set[PolicyDecision]:
     """All that a filter may decide."""
     return {one.default, *(decision for *_, decision in one.ports)}
 
 
-def decision_chain(decision: PolicyDecision) -> str:
+def decision_chain(decision: PolicyDecision, reasons: Numbers) -> str:
     """Where it is done."""
-    plain = plain_chain(decision)
-    return plain if decision.audit is None else f"{plain}-audit-{decision.audit}"
+    plain = plain_chain(decision, reasons)
+    return plain if decision.audit is None else f"{plain}-audit-{reasons.of(decision.audit)}"
 
 
-def plain_chain(decision: PolicyDecision) -> str:
+def plain_chain(decision: PolicyDecision, reasons: Numbers) -> str:
     """The same without what an audited policy has to say."""
-    return f"{'allow' if decision.allow else 'deny'}-{decision.reason}"
+    return f"{'allow' if decision.allow else 'deny'}-{reasons.of(decision.reason)}"
 
 
 def decision_chains(
-    table: str, decision: PolicyDecision, reasons: Mapping[int, PolicyReason]
+    table: str, decision: PolicyDecision, reasons: Mapping[int, PolicyReason], numbers: Numbers
 ) -> Iterable[NftChain]:
     """The chain that does it; before it one that notes what an audited policy would do."""
-    name = decision_chain(decision)
-    why = reasons[decision.reason]
+    plain = plain_chain(decision, numbers)
+    why = str(reasons[decision.reason])
     if decision.allow:
-        done = passing(expr.counter(), comment=str(why))
+        yield NftChain(table, plain, rules=tuple(passing(expr.counter(), comment=why)))
     else:
-        done = denying(table, name, str(why))
-    if decision.audit is None:
-        yield NftChain(table, name, rules=tuple(done))
-        return
-    plain = plain_chain(decision)
-    audit = reasons[decision.audit]
-    what = "allow" if decision.audit_allow else "deny"
-    noted = expr.rule(expr.counter(), comment=names.clipped(f"audit: would {what}: {audit}"))
-    yield NftChain(table, plain, rules=tuple(done))
-    yield NftChain(
-        table,
-        name,
-        rules=(noted, told(table, name), expr.rule(expr.goto(plain))),
-    )
+        yield NftChain(table, plain, rules=tuple(denying(table, plain, why)))
+    if decision.audit is not None:
+        name = decision_chain(decision, numbers)
+        text = names.audit_text(decision.audit_allow, str(reasons[decision.audit]))
+        noted = expr.rule(expr.counter(), comment=text)
+        rules = (noted, told(table, name), expr.rule(expr.goto(plain)))
+        yield NftChain(table, name, rules=rules)
 
 
 def passing(*statements: Any, comment: str = "") -> Iterable[NftRule]:

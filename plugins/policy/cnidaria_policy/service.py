@@ -11,7 +11,7 @@ from cnidaria.kinds import KernelError, NetNS
 from cnidaria_policy.config import PolicyConfig
 from cnidaria_policy.drivers import ENFORCERS
 from cnidaria_policy.enforcer import Enforcer
-from cnidaria_policy.watch import changes
+from cnidaria_policy.inotify import changes
 
 log = logging.getLogger(__name__)
 

@@ -1,0 +1,142 @@
+"""Numbers that outlive an engine: what is in the kernel already keeps those that it has there.
+
+An engine counts its classes, filters and reasons as they come, so another one of the same policies
+has others.  Chains are named by numbers; if those changed, a restart would write everything anew
+and counters would begin at 0.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Final
+
+from cnidaria_core import PolicyTables
+
+from cnidaria.kinds import Ruleset
+from cnidaria_policy import names
+
+_DECISION: Final = re.compile(r"(?:allow|deny)-(?P<number>\d+)(?:-audit-(?P<audit>\d+))?")
+_GOTO: Final = re.compile(r"goto (?P<what>.+)-(?P<number>\d+)")
+
+Votes = Counter[tuple[int, int]]
+"""How much speaks for it that the engine's number is the kernel's."""
+
+
+@dataclass
+class Numbers:
+    """The engine's numbers of one kind, and those that stand for them."""
+
+    _given: dict[int, int] = field(default_factory=dict)
+    _used: set[int] = field(default_factory=set)
+
+    def of(self, number: int) -> int:
+        """What stands for the engine's number: itself, or the next one that is free."""
+        found = self._given.get(number)
+        if found is None:
+            found = number if number not in self._used else max(self._used) + 1
+            self._give(number, found)
+        return found
+
+    def _give(self, number: int, stands: int) -> None:
+        self._given[number] = stands
+        self._used.add(stands)
+
+    def elect(self, votes: Votes) -> None:
+        """Give numbers by votes, one to each."""
+        for (number, stands), _ in votes.most_common():
+            if number not in self._given and stands not in self._used:
+                self._give(number, stands)
+
+    def drop(self, number: int) -> None:
+        """The engine does not use it any more."""
+        self._used.discard(self._given.pop(number, -1))
+
+
+@dataclass
+class Numbering:
+    """All kinds of numbers."""
+
+    peers: Numbers = field(default_factory=lambda: Numbers({0: 0}, {0}))
+    subjects: Numbers = field(default_factory=Numbers)
+    filters: Numbers = field(default_factory=Numbers)
+    reasons: Numbers = field(default_factory=Numbers)
+
+
+def aligned(tables: PolicyTables, have: Ruleset) -> Numbering:
+    """Numbers for an engine's tables such that as much as possible is called as in the kernel."""
+    made = Numbering()
+    made.peers.elect(_peer_votes(tables, have))
+    made.subjects.elect(_subject_votes(tables, have))
+    made.filters.elect(_filter_votes(tables, have, made))
+    made.reasons.elect(_reason_votes(tables, have))
+    return made
+
+
+def _peer_votes(tables: PolicyTables, have: Ruleset) -> Votes:
+    votes: Votes = Counter()
+    for address, number in tables.endpoints.items():
+        votes.update(_vote(have, f"peers{names.family(address)}", address, number))
+    for (first, last), number in tables.blocks.items():
+        name = f"blocks{names.family(first)}"
+        if name in have.sets:
+            votes.update(_vote(have, name, names.span(have.sets[name], first, last), number))
+    return votes
+
+
+def _vote(have: Ruleset, name: str, key: str, number: int) -> Iterator[tuple[int, int]]:
+    element = have.elements.get(name, {}).get((key,))
+    if element is not None and element.data:
+        yield number, names.number_of(element.data[0])
+
+
+def _subject_votes(tables: PolicyTables, have: Ruleset) -> Votes:
+    votes: Votes = Counter()
+    for address, number in tables.subjects.items():
+        for way in names.WAYS:
+            element = have.elements.get(f"{way}{names.family(address)}", {}).get((address,))
+            found = _GOTO.fullmatch(element.data[0]) if element and element.data else None
+            if found:
+                votes[number, int(found["number"])] += 1
+    return votes
+
+
+def _filter_votes(tables: PolicyTables, have: Ruleset, made: Numbering) -> Votes:
+    """A filter is what the same rows lead to. One that is its decision has no number there."""
+    votes: Votes = Counter()
+    for (subject, way, peer), number in tables.rows.items():
+        there = made.subjects.of(subject)
+        if peer is None:
+            target = _default(have, names.subject_chain(way, there))
+        else:
+            rows = have.elements.get(names.rows_map(way, there), {})
+            element = rows.get((names.classid(made.peers.of(peer)),))
+            target = element.data[0] if element else ""
+        found = _GOTO.fullmatch(target)
+        if found and found["what"] == "filter":
+            votes[number, int(found["number"])] += 1
+    return votes
+
+
+def _default(have: Ruleset, chain: str) -> str:
+    """Where the last rule of a chain leads."""
+    found = have.chains.get(chain)
+    last = found.rules[-1].exprs[-1] if found and found.rules and found.rules[-1].exprs else ""
+    return str(last)
+
+
+def _reason_votes(tables: PolicyTables, have: Ruleset) -> Votes:
+    known: dict[str, int] = {}
+    for name, chain in have.chains.items():
+        found = _DECISION.fullmatch(name)
+        if found and chain.rules:
+            audit = found["audit"]
+            rule = chain.rules[0 if audit else -1]
+            known.setdefault(rule.comment, int(audit or found["number"]))
+    votes: Votes = Counter()
+    for number, one in tables.reasons.items():
+        texts = (names.clipped(str(one)), names.audit_text(one.allow, str(one)))
+        votes.update((number, known[text]) for text in texts if text in known)
+    return votes

@@ -1,0 +1,143 @@
+"""explain, verify and watch on a node: against its kernel, as it is."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from support.cni import CniNode
+from support.namespaces import run
+from support.needs import needs
+from support.node import wait_for
+from support.policy_node import FLAT, STEPS, TABLE, Cluster, fill
+
+pytestmark = needs("nft")
+
+CNIDARIA = str(Path(sys.executable).with_name("cnidaria"))
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Cluster]:
+    with CniNode() as node:
+        made = Cluster(node, FLAT)
+        made.publish()
+        made.write("policies.yaml", *STEPS.values())
+        with node.agent():
+            fill(made, "x")
+            made.add("y/web")
+            yield made
+        made.close()
+
+
+def command(cluster: Cluster, *words: str) -> list[str]:
+    where = cluster.node.settings
+    paths = ["--state-dir", str(where.state_dir), "--conf-dir", str(where.conf_dir)]
+    return [CNIDARIA, "policy", *words, *paths]
+
+
+def tool(cluster: Cluster, *words: str) -> tuple[int, str]:
+    """Exit code and output of a command that runs on the node."""
+    done = cluster.node.host.run(
+        subprocess.run,
+        command(cluster, *words),
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    return done.returncode, done.stdout + done.stderr
+
+
+def asked(cluster: Cluster, *words: str) -> tuple[int, Any]:
+    code, said = tool(cluster, *words, "--json")
+    return code, json.loads(said)
+
+
+def test_explain_shows_the_way_through_the_kernel(cluster: Cluster) -> None:
+    code, said = tool(cluster, "explain", "x/web", "x/db:http")
+    assert code == 0, said
+    web, db = (cluster.addresses(one)[0] for one in ("x/web", "x/db"))
+    lines = said.splitlines()
+    assert lines[0] == f"x/web ({web}) > x/db ({db}) TCP 80: allowed"
+    assert f"NetworkPolicy x/web-to-db ingress rule 0  ({cluster.policies}/policies.yaml:" in said
+    assert lines[3] == "  kernel  egress   allowed: nothing about this pod"
+    assert lines[4].startswith(f"  kernel  ingress  allowed: {db} in ingress4: goto ingress-")
+    assert lines[4].endswith(": accept, NetworkPolicy x/web-to-db ingress rule 0")
+    code, found = asked(cluster, "explain", "x/api", "x/db:80")
+    assert (code, found["allowed"], found["kernel_agrees"]) == (1, False, True)
+    assert found["kernel"][1]["allowed"] is False
+
+
+def test_a_table_that_was_tampered_with_is_found_out(cluster: Cluster) -> None:
+    """Without the agent, which would put it right."""
+    code, report = asked(cluster, "verify", "--flows", "300")
+    assert code == 0, report
+    assert report["flows"] == 300
+    assert report["agrees"] is True
+    with CniNode() as node:
+        other = Cluster(node, FLAT)
+        other.publish()
+        other.write("policies.yaml", *STEPS.values())
+        fill(other, "x")
+        assert asked(other, "verify")[0] == 0
+        db = other.addresses("x/db")[0]
+        run(node.host, "nft", "delete", "element", "inet", TABLE, "ingress4", f"{{ {db} }}")
+        code, report = asked(other, "verify")
+        assert code == 1
+        assert [one for one in report["differences"] if f"ingress4: {db}" in one]
+        assert any("x/db" in one for one in report["wrong"])
+        code, said = tool(other, "explain", "x/api", "x/db:80")
+        assert code == 2
+        assert "the kernel does otherwise" in said
+        run(node.host, "nft", "delete", "table", "inet", TABLE)
+        code, report = asked(other, "verify")
+        assert (code, report["differences"]) == (1, [f"there is no table {TABLE}"])
+        other.close()
+
+
+def test_verify_tells_what_it_could_not_try(cluster: Cluster) -> None:
+    code, report = asked(cluster, "verify", "--flows", "0")
+    assert (code, report["flows"], report["agrees"]) == (0, 0, True)
+
+
+def test_matrix_diff_and_lint_of_a_node(cluster: Cluster) -> None:
+    _, found = asked(cluster, "matrix")
+    assert found["reach"]["x/web"]["x/db"] == "TCP 80"
+    _, said = tool(cluster, "diff", "--without", str(cluster.policies / "policies.yaml"))
+    assert "opens " in said
+    code, said = tool(cluster, "lint")
+    assert code == 1
+    assert "NetworkPolicy y/leave" in said  # in this node's world there is no port "low" in use
+
+
+def test_watch_names_pods_and_the_policy(cluster: Cluster) -> None:
+    words = command(cluster, "watch", "--seconds", "20", "--json")
+    api, db = (cluster.addresses(one) for one in ("x/api", "x/db"))
+    with cluster.node.host.run(
+        subprocess.Popen, words, stdout=subprocess.PIPE, text=True, env=os.environ
+    ) as process:
+        assert process.stdout is not None
+        os.set_blocking(process.stdout.fileno(), False)
+        told: list[dict[str, Any]] = []
+
+        def heard() -> bool:
+            for family in (0, 1):
+                cluster.lab.forget_connections()
+                cluster.lab.ask([(api[family], db[family], "TCP", 80)], [False])
+            told.extend(json.loads(line) for line in process.stdout or ())
+            return {one["src"] for one in told} == {"x/api"} and len(told) >= 2
+
+        wait_for("denied connections", heard)
+        process.terminate()
+    for one in told:
+        assert (one["dst"], one["protocol"], one["port"]) == ("x/db", "TCP", 80)
+        assert one["what"] == "denied"
+        assert one["why"].startswith("NetworkPolicy x/")
+        assert one["why"].endswith("ingress isolation")

@@ -1,0 +1,62 @@
+"""The content of a table: the same whichever way it came about, and walked as the engine says."""
+
+from __future__ import annotations
+
+from cnidaria_core import PolicyEngine
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from cnidaria.kinds import Packet, difference, walk
+from cnidaria_policy.numbering import aligned
+from cnidaria_policy.program import Program
+from support.policy_lab import NODES, NUMBERS, first_packet
+from support.policy_twin import Twin
+from support.policy_worlds import Object, questions, worlds
+
+TABLE = "cnidaria-policy-x"
+
+
+def compiled(world: list[Object], node: str) -> tuple[PolicyEngine, Program]:
+    engine = PolicyEngine()
+    engine.load(world)
+    program = Program(TABLE)
+    program.update(engine.tables(node))
+    return engine, program
+
+
+@settings(max_examples=40)
+@given(worlds(), st.randoms())
+def test_another_engine_calls_things_as_they_are_called_in_the_kernel(
+    world: list[Object], random: object
+) -> None:
+    """However the objects come, and whatever was there before: nothing is written anew."""
+    _, program = compiled(world, "n1")
+    engine = PolicyEngine()
+    others = list(world)
+    random.shuffle(others)  # type: ignore[attr-defined]
+    for one in others:
+        engine.apply(one)
+    tables = engine.tables("n1")
+    again = Program(TABLE, numbering=aligned(tables, program.rules))
+    again.update(tables)
+    assert len(difference(program.rules, again.rules)) == 0
+
+
+@settings(max_examples=40)
+@given(worlds(most_pods=5))
+def test_the_walk_through_the_tables_ends_as_the_engine_says(world: list[Object]) -> None:
+    programs = {node: compiled(world, node)[1] for node in NODES}
+    twin = Twin(world)
+    for src, dst, protocol, port in list(questions(world))[::23]:
+        if src == dst or twin.pod_at(src) is None is twin.pod_at(dst):
+            continue
+        name = "ICMPv6" if protocol == "ICMP" and ":" in src else protocol
+        data = first_packet(name, (src, dst), (1024, port or 0), 1)
+        packet = Packet(src, dst, NUMBERS[name], data)
+        passes = all(
+            walk(program.rules, chain, packet).verdict == "accept"
+            for node, program in programs.items()
+            if src not in NODES[node]
+            for chain in (("local",) if dst in NODES[node] else ("egress", "ingress"))
+        )
+        assert passes == twin.verdict(src, dst, protocol, port).allowed
