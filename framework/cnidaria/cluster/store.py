@@ -91,9 +91,13 @@ def split_url(url: str) -> tuple[str, str]:
 
 def builtin_stores() -> Mapping[str, StoreOpener]:
     """The stores that need no plugin, by URL scheme."""
-    from cnidaria.cluster.sqlite import open_sqlite
+    return {"sqlite": _sqlite}
 
-    return {"sqlite": open_sqlite}
+
+def _sqlite(url: str) -> ClusterStore:
+    from cnidaria.cluster.sqlite import open_sqlite  # asyncio with it, which most runs do without
+
+    return open_sqlite(url)
 
 
 def open_store(url: str, stores: Mapping[str, StoreOpener] | None = None) -> ClusterStore:
