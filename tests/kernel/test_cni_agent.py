@@ -248,10 +248,10 @@ def test_repeated_request_gets_what_the_first_one_got(node: CniNode) -> None:
         assert ask(node, "ADD", "p1", b"1" * 16) == first, "also after a restart"
 
 
-def ask(node: CniNode, verb: str, pod: str, request_id: bytes) -> Reply:
-    """What the executable does, with a request id of our own."""
+def request_of(node: CniNode, verb: str, pod: str, request_id: bytes) -> bytes:
+    """The frame that the executable sends, with a request id of our own."""
     env = {key: text for key, text in node.environ(verb, pod, {}).items() if "CNI_" in key}
-    request = frame(
+    return frame(
         {
             "v": 1,
             "id": request_id,
@@ -261,6 +261,11 @@ def ask(node: CniNode, verb: str, pod: str, request_id: bytes) -> Reply:
             "fds": ["host", "pod"],
         }
     )
+
+
+def ask(node: CniNode, verb: str, pod: str, request_id: bytes) -> Reply:
+    """What the executable does, with a request id of our own."""
+    request = request_of(node, verb, pod, request_id)
     with socket.socket(socket.AF_UNIX) as connection:
         connection.settimeout(30)
         connection.connect(str(node.settings.socket))
@@ -310,6 +315,45 @@ def test_agent_replaces_a_stale_socket(node: CniNode) -> None:
         assert node.settings.socket.stat().st_mode & 0o777 == 0o600
         assert agent.stop() == 0
     assert not node.settings.socket.exists()
+
+
+def test_agent_replaces_nothing_but_sockets(node: CniNode) -> None:
+    node.settings.state_dir.mkdir()
+    node.settings.socket.write_text("somebody's notes")
+    with node.agent(wait=False) as agent:
+        assert agent.process.wait(30) == 1
+        assert f"{node.settings.socket}: is no socket" in agent.log
+    assert node.settings.socket.read_text() == "somebody's notes"
+
+
+def test_a_caller_that_went_away_is_not_attached(node: CniNode) -> None:
+    """Its call is still waiting for its turn: nobody would know of what it attaches."""
+    node.pod("p1")
+    with node.agent() as agent:
+        agent.process.send_signal(signal.SIGSTOP)
+        with socket.socket(socket.AF_UNIX) as connection:
+            connection.connect(str(node.settings.socket))
+            asked = request_of(node, "ADD", "p1", b"1" * 16)
+            socket.send_fds(connection, [asked], [node.host.fd, node.pods["p1"].fd])
+        agent.process.send_signal(signal.SIGCONT)
+        wait_for("the agent to notice", lambda: "went away before its turn" in agent.log, 30)
+        assert not node.attachments()
+        node.add("p1")
+
+
+def test_more_callers_than_descriptors(node: CniNode) -> None:
+    """They wait, the agent does not turn in a circle, and all are answered in the end."""
+    limit = ("prlimit", "--nofile=24:24", CNIDARIA, "agent")
+    with node.agent(*limit) as agent, contextlib.ExitStack() as stack:
+        for _ in range(40):
+            connection = stack.enter_context(socket.socket(socket.AF_UNIX))
+            connection.connect(str(node.settings.socket))
+        wait_for("the limit", lambda: "cannot accept a call" in agent.log, 30)
+        before = agent.log.count("cannot accept a call")
+        time.sleep(1)
+        assert agent.log.count("cannot accept a call") - before < 10
+        stack.close()
+        wait_for("an answer", agent.answers, 30)
 
 
 @pytest.mark.parametrize(
@@ -510,8 +554,14 @@ def test_install_and_uninstall(node: CniNode) -> None:
     assert cnidaria("pods", *where[2:]).stdout.split()[6:8] == ["pods", "p1"]
     with node.agent():
         assert "the agent runs" in cnidaria("uninstall", *where, "--force").stderr
-    assert cnidaria("uninstall", *where, "--force").returncode == 0
+    foreign = node.settings.state_dir / "notes.txt"
+    foreign.write_text("somebody else's")
+    done = cnidaria("uninstall", *where, "--force")
+    assert (done.returncode, f"left {foreign}: it is not ours" in done.stdout) == (0, True)
     assert not list((node.dir / "bin2").iterdir())
+    assert list(node.settings.state_dir.iterdir()) == [foreign]
+    foreign.unlink()
+    assert cnidaria("uninstall", *where).returncode == 0
     assert not node.settings.state_dir.exists()
     state = node.state()
     assert not any([state["host links"], state["host objects"], state["pod links"]["p1"]])

@@ -20,7 +20,7 @@ const MODULE: &str = "cnidaria.node.oneshot";
 /// Returns only if it could not be done.
 pub fn run(settings: &Settings, request: &Request<'_>, deadline: Deadline) -> Error {
     let left = deadline.remaining().unwrap_or_default();
-    match stdin_of(&request.oneshot_frame(settings, left)).and_then(|stdin| {
+    match stdin_of(&request.oneshot_frame(left)).and_then(|stdin| {
         inherit_namespaces(request)?;
         Ok(stdin)
     }) {
@@ -50,6 +50,7 @@ fn exec(settings: &Settings, stdin: File) -> Error {
     let error = Command::new(&settings.python)
         .args(["-I", "-m", MODULE])
         .env("CNIDARIA_STATE_DIR", &settings.state_dir)
+        .env("CNIDARIA_SOCKET", &settings.socket)
         .stdin(stdin)
         .exec();
     let msg = format!("no agent answers, and {} cannot be run", settings.python.display());

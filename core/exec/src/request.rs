@@ -15,7 +15,6 @@ use nix::poll::PollFlags;
 use crate::cni::{Code, Error};
 use crate::deadline::Deadline;
 use crate::msgpack::Writer;
-use crate::settings::Settings;
 
 /// The version of the frames, in both directions.
 pub const FRAME_VERSION: i64 = 1;
@@ -69,14 +68,13 @@ impl<'a> Request<'a> {
     }
 
     /// The same for a one-shot run, which also needs to know what the agent knows by itself.
-    pub fn oneshot_frame(&self, settings: &Settings, left: Duration) -> Vec<u8> {
+    pub fn oneshot_frame(&self, left: Duration) -> Vec<u8> {
         let mut writer = Writer::default();
-        self.write_fields(&mut writer, 3);
+        self.write_fields(&mut writer, 2);
         writer.str("fd_numbers").map(self.namespaces().len());
         for (name, file) in self.namespaces() {
             writer.str(name).int(i64::from(file.as_raw_fd()));
         }
-        writer.str("state_dir").str(&settings.state_dir.to_string_lossy());
         writer.str("timeout_s").float(left.as_secs_f64());
         framed(&writer.into_bytes())
     }

@@ -92,8 +92,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         return 0
     except expected_errors() as error:
-        print(f"cnidaria {arguments.command}: {error}", file=sys.stderr)
+        print(f"cnidaria {arguments.command}: {in_words(error)}", file=sys.stderr)
         return 1
+
+
+def in_words(error: Exception) -> str:
+    """An error for people: the system's own say which file first, and have no number."""
+    if type(error).__str__ is OSError.__str__ and isinstance(error, OSError) and error.strerror:
+        where = f"{error.filename}: " if error.filename else ""
+        return f"{where}{error.strerror}"
+    return str(error)
 
 
 def expected_errors() -> tuple[type[Exception], ...]:

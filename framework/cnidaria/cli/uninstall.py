@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import argparse
 import errno
-import shutil
 import sys
+from contextlib import suppress
+from pathlib import Path
 
 from cnidaria.api import NotReady
 from cnidaria.cli.options import add_bin_dir, add_paths, settings
@@ -13,10 +14,11 @@ from cnidaria.cluster import StoreError
 from cnidaria.cni.errors import CniError
 from cnidaria.kernel.handle import Kernel
 from cnidaria.kernel.netns import NetNS
-from cnidaria.node import confdir
+from cnidaria.node import confdir, report
 from cnidaria.node.install import InstallError, uninstall
 from cnidaria.node.settings import Settings
 from cnidaria.node.state import State, open_state
+from cnidaria.plan import journal, statelock
 from cnidaria.plan.journal import StateError
 from cnidaria.plugins import load
 
@@ -42,8 +44,19 @@ def run(options: argparse.Namespace) -> int:
     clean(found, force=options.force)
     for path in uninstall(options.bin_dir):
         print(f"removed {path}")
-    shutil.rmtree(found.state_dir, ignore_errors=True)
+    for left in forget(found):
+        print(f"left {left}: it is not ours")
     return 0
+
+
+def forget(found: Settings) -> list[Path]:
+    """Remove the state directory, but for what others keep in it, which is returned."""
+    known = {journal.NAME, journal.NEW, statelock.NAME, report.NAME, report.NEW}
+    for path in (found.socket, *(found.state_dir / name for name in known)):
+        path.unlink(missing_ok=True)
+    with suppress(OSError):
+        found.state_dir.rmdir()
+    return sorted(found.state_dir.iterdir()) if found.state_dir.exists() else []
 
 
 def leave_clusters(found: Settings, state: State, host: NetNS) -> None:

@@ -34,9 +34,8 @@ def main() -> int:
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="cnidaria: %(message)s")
     data = sys.stdin.buffer.read()
     body = data[LENGTH.size : LENGTH.size + body_length(data[: LENGTH.size])]
-    more = msgpack.unpackb(body)
-    settings = Settings.from_env({**os.environ, "CNIDARIA_STATE_DIR": str(more["state_dir"])})
-    reply = answer(parse_call(body, None), body, settings, float(more["timeout_s"]))
+    seconds = float(msgpack.unpackb(body)["timeout_s"])
+    reply = answer(parse_call(body, None), body, Settings.from_env(), seconds)
     sys.stdout.buffer.write(reply.stdout)
     sys.stderr.buffer.write(reply.stderr)
     return reply.exit

@@ -16,6 +16,7 @@ from cnidaria.plan.journal import Journal
 from cnidaria.plan.store import Attachment, Store
 
 NAME = "status.json"
+NEW = f".{NAME}.new"
 PATIENCE: Final = 5.0
 """Seconds that an agent has for an answer that costs it nothing."""
 
@@ -23,7 +24,7 @@ PATIENCE: Final = 5.0
 def write(settings: Settings, report: Mapping[str, Any]) -> None:
     """Replace the agent's report in one step. Raises :class:`OSError`."""
     target = settings.state_dir / NAME
-    spare = target.with_name(f".{NAME}.new")
+    spare = target.with_name(NEW)
     spare.write_text(json.dumps(report))
     os.replace(spare, target)
 

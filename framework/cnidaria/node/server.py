@@ -7,12 +7,16 @@ are waited for there.
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
 import os
+import select
 import socket
+import stat
 import struct
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 from cnidaria.node.frame import LENGTH, Call, FrameError, Reply, body_length, parse_call
@@ -22,6 +26,8 @@ log = logging.getLogger(__name__)
 WORKERS = 32
 READ_DEADLINE = 10.0
 BACKLOG = 512
+PAUSE = 0.5
+"""Seconds without new calls after there was no descriptor left for one."""
 MAX_FDS = 4
 _UCRED = struct.Struct("3i")
 
@@ -41,9 +47,13 @@ class Server:
         """Bind and listen; a stale socket of a dead agent is replaced (the state lock is held).
 
         Raises:
-            OSError: the path cannot be bound.
+            OSError: the path cannot be bound, or something else than a socket is there.
         """
         self._close()
+        with suppress(FileNotFoundError):
+            if not stat.S_ISSOCK(self._path.lstat().st_mode):
+                reason = "is no socket; the agent's socket would replace it"
+                raise FileExistsError(errno.EEXIST, reason, os.fspath(self._path))
         listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
         self._path.unlink(missing_ok=True)
         mask = os.umask(0o177)
@@ -88,12 +98,28 @@ class Server:
             except (BlockingIOError, ConnectionAbortedError):
                 return
             except OSError as error:
-                log.error("cannot accept a call: %s", error)
+                log.error("cannot accept a call: %s", error.strerror)
+                self._pause(listener)
                 return
             connection.setblocking(False)
             task = asyncio.get_running_loop().create_task(self._serve(connection))
             self._calls.add(task)
             task.add_done_callback(self._calls.discard)
+
+    def _answer_unless_gone(self, connection: socket.socket, call: Call) -> Reply | None:
+        """In a worker: an ADD that nobody waits for any more would attach for nobody."""
+        return None if _hung_up(connection) else self._answer(call)
+
+    def _pause(self, listener: socket.socket) -> None:
+        """What waits stays readable: listening on would only turn in a circle."""
+        loop = asyncio.get_running_loop()
+
+        def go_on() -> None:
+            if self._listener is listener:
+                loop.add_reader(listener, self._accept, listener)
+
+        loop.remove_reader(listener)
+        loop.call_later(PAUSE, go_on)
 
     async def _serve(self, connection: socket.socket) -> None:
         loop = asyncio.get_running_loop()
@@ -107,12 +133,24 @@ class Server:
                 log.warning("refused a call: %s", error or type(error).__name__)
                 return
             try:
-                reply = await loop.run_in_executor(self._pool, self._answer, call)
+                reply = await loop.run_in_executor(
+                    self._pool, self._answer_unless_gone, connection, call
+                )
+                if reply is None:
+                    log.warning("the caller of %s went away before its turn", call.name)
+                    return
                 await asyncio.wait_for(loop.sock_sendall(connection, reply.pack()), READ_DEADLINE)
             except (OSError, TimeoutError) as error:
                 log.warning("the caller of %s went away: %s", call.name, error)
             finally:
                 call.close()
+
+
+def _hung_up(connection: socket.socket) -> bool:
+    """Whether the other side is gone. It sends nothing after its request, and ends last."""
+    poll = select.poll()
+    poll.register(connection, select.POLLRDHUP)
+    return bool(poll.poll(0))
 
 
 def check_peer(connection: socket.socket) -> None:

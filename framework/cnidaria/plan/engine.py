@@ -150,6 +150,8 @@ class Engine(Transactions):
     ) -> list[Attachment]:
         """Withdraw the network's attachments whose (container, ifname) is not valid any more.
 
+        Only those of ``host``: the runtime of another namespace has its own that are valid.
+
         Returns:
             What was withdrawn.
 
@@ -161,6 +163,7 @@ class Engine(Transactions):
             attachment
             for attachment in self.store.find(network=network, plugin=plugin)
             if (attachment.container, attachment.ifname) not in keep
+            and attachment.host_cookie in (host.cookie, 0)
         ]
         done, errors = self._detach_all(stale, host)
         if errors:

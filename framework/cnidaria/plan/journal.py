@@ -27,6 +27,7 @@ MAX_RECORD: Final = 16 << 20
 
 FORMAT: Final = 1
 NAME: Final = "journal"
+NEW: Final = "journal.new"
 BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
 
 Hook = Callable[[str], None]
@@ -174,7 +175,7 @@ class Journal:
             StateError: that cannot be done; the file is as before.
         """
         data = b"".join(frame(record) for record in (self._stamp(), *records))
-        new = self.path.with_name(NAME + ".new")
+        new = self.path.with_name(NEW)
         try:
             self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             fd = os.open(new, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)

@@ -13,6 +13,7 @@ from typing import Final
 
 from cnidaria.plan.journal import StateError
 
+NAME: Final = "lock"
 POLL: Final = 0.01
 """Seconds between two tries."""
 
@@ -24,7 +25,7 @@ class StateLock:
     """
 
     def __init__(self, directory: Path) -> None:
-        self.path = directory / "lock"
+        self.path = directory / NAME
         self._fd: int | None = None
 
     def acquire(self, timeout: float) -> None:
