@@ -161,6 +161,7 @@ def ranges(*sets: Any) -> dict[str, Any]:
         ({"ipam": {"subnet": "10.1.0.5/24"}}, ["ipam.subnet", '"10.1.0.0/24"']),
         ({"ipam": {"subnet": "010.1.0.0/24"}}, ["ipam.subnet"]),
         ({"ipam": {"subnet": "10.1.0.0/31"}}, ["ipam.subnet", "too small", "at most 30"]),
+        ({"ipam": {"subnet": "127.1.0.0/24"}}, ["ipam.subnet", "without 127.0.0.0/8", "loopback"]),
         (
             {"ipam": ranges("10.2.0.0/16", "10.2.3.0/24")},
             ["ipam.ranges[1][0].subnet", "overlaps with", "ipam.ranges[0][0]"],
@@ -217,6 +218,32 @@ def test_requested_address(node: CniNode, wish: str, code: int, says: list[str])
         "reservations": {"10.1.0.8": "default/web"},
     }
     refused(node, code, *says, conf=network(ipam=ipam), CNI_ARGS=f"IP={wish}")
+
+
+@AGENT
+def test_the_nodes_own_addresses_are_no_pods(node: CniNode) -> None:
+    """Neither by turn nor on request, from our modes and from ``cnidaria-ipam`` alike."""
+    node.ip("link add own type bridge")
+    node.ip("link set own up")
+    node.ip("address add 10.7.0.2/25 dev own")
+    node.ip("address add fd00:7::2/64 dev own nodad")
+    sets = ranges({"subnet": "10.7.0.0/24", "gateway": "10.7.0.1"}, "fd00:7::/64")
+    for conf, program in (
+        (network(name="own", ipam=sets), FLAT),
+        (network(name="own2", type="bridge", ipam=sets), "cnidaria-ipam"),
+    ):
+        given = node.add("own", conf, program=program)["ips"]
+        addresses = [one["address"].partition("/")[0] for one in given]
+        assert addresses == ["10.7.0.3", "fd00:7::3"]
+        node.delete("own", conf, program=program)
+        for wish, what in (("10.7.0.2", "an address"), ("fd00:7::2", "an address")):
+            says = f"{wish} (CNI_ARGS: IP) is {what} of this node"
+            refused(node, 102, says, conf=conf, program=program, CNI_ARGS=f"IP={wish}")
+    wish = "10.7.0.127"
+    says = f"{wish} (CNI_ARGS: IP) is a broadcast address of this node"
+    refused(node, 102, says, conf=conf, program=program, CNI_ARGS=f"IP={wish}")
+    node.end("own")
+    node.ip("link delete own")
 
 
 def test_pool_exhausted(node: CniNode) -> None:

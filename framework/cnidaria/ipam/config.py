@@ -74,6 +74,7 @@ class IpamConfig:
         exclude: first and last address of each interval that is not handed out.
         cooldown: seconds for which a released address rests.
         reservations: address to who alone gets it (``namespace/name`` of a pod, or a container).
+        own: addresses of the node itself and what they are there; see :meth:`without`.
         routes: for the pod.
         resolv_conf: path of the file for the result's ``dns``, ``""`` if there is none.
     """
@@ -85,6 +86,7 @@ class IpamConfig:
     cooldown: float = 0.0
     reservations: Mapping[IpAddress, str] = field(default_factory=dict)
     reserve_gateway: bool = True
+    own: Mapping[str, str] = field(default_factory=dict)
     routes: tuple[Route, ...] = ()
     resolv_conf: str = ""
 
@@ -164,6 +166,24 @@ class IpamConfig:
             check_sets(sets)
         return replace(self, sets=sets, cluster_pools=())
 
+    def without(self, own: Mapping[str, str]) -> IpamConfig:
+        """This configuration where these addresses are the node's own, so that no pod gets them.
+
+        Args:
+            own: address (canonical) to what it is there, such as "an address of this node".
+        """
+        if not own:
+            return self
+        key = frozenset(own.items())
+        if key not in self._spared:
+            self._spared.clear()  # only what the node has now is asked for again
+            self._spared[key] = replace(self, own=dict(own))
+        return self._spared[key]
+
+    @cached_property
+    def _spared(self) -> dict[frozenset[tuple[str, str]], IpamConfig]:
+        return {}
+
     @cached_property
     def pools(self) -> tuple[tuple[RangeSet, PoolSpec], ...]:
         """Each range set, and the pool of its addresses."""
@@ -184,6 +204,8 @@ class IpamConfig:
             yield from one.unusable
             if self.reserve_gateway:
                 yield one.gateway, f"the gateway of {one.subnet}"
+        for address, what in self.own.items():
+            yield parse_ip(address), what
 
     def _ranges(self) -> Iterator[Range]:
         for one in self.sets:

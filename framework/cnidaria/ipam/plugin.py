@@ -14,6 +14,7 @@ from cnidaria.cni.result import Result
 from cnidaria.ipam.config import IpamConfig
 from cnidaria.ipam.keys import IPAM_TYPE
 from cnidaria.ipam.leases import LeaseSet, Owner, pod_name
+from cnidaria.ipam.own import own_addresses
 from cnidaria.ipam.pools import Pools
 from cnidaria.ipam.requested import requested
 from cnidaria.kernel.netns import NetNS
@@ -56,7 +57,7 @@ class IpamPlugin:
             if old:  # what a DEL could not finish, or a container that died without one, left
                 self._engine.detach(key, host, pod)
             owner = Owner.of(invocation)
-            given = self._pools.lease(conf.name, config, owner, wishes)
+            given = self._pools.lease(conf.name, config, owner, wishes, own_addresses(host))
             try:
                 attachment = _attachment(conf, invocation, given, request_id)
             except CniError:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Final
 
 from cnidaria_core import AddressPool, AddressReserved, AddressTaken, PoolExhausted
@@ -29,8 +29,21 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+Own = Callable[[str], str]
+"""What an address (canonical) is to the node itself, ``""`` if nothing. May raise."""
+
+
+def nobodys(_address: str) -> str:
+    """The node itself has no address."""
+    return ""
+
+
 MOST: Final = 3
 """So many of those who hold most addresses are named when a pool is exhausted."""
+
+
+OWN_MOST: Final = 256
+"""So many addresses of the node itself are passed over."""
 
 
 class Pools:
@@ -44,6 +57,7 @@ class Pools:
         self._clock = clock
         self._lock = threading.Lock()
         self._ledgers: dict[str, Ledger] = {}
+        self._own: dict[str, Mapping[str, str]] = {}
 
     @classmethod
     def of(cls, store: Store, clock: Callable[[], float]) -> Pools:
@@ -70,11 +84,13 @@ class Pools:
         config: IpamConfig,
         owner: Owner,
         wishes: Sequence[Requested] = (),
+        own: Own = nobodys,
     ) -> LeaseSet:
         """One address of each range set: the one asked for, the reserved one, or the next one.
 
         Next is an address that was not used yet, or the one released longest ago, and while there
-        are others none that was released less than ``cooldown`` seconds ago.
+        are others none that was released less than ``cooldown`` seconds ago. What the node itself
+        has nobody gets.
 
         Raises:
             CniError: 101 if nothing is free, with numbers and who holds most; 102 if an address
@@ -82,6 +98,32 @@ class Pools:
                 these already; 5 if ``resolvConf`` cannot be read.
         """
         dns = read_resolv_conf(config.resolv_conf) if config.resolv_conf else Dns()
+        # The node has few addresses in its pods' ranges, so they are found by running into them.
+        found = _those(own, self._own.get(network, ()))
+        while True:
+            self._own[network] = found
+            taken = self._lease(network, config.without(found), owner, wishes)
+            try:
+                more = _those(own, [lease.address for lease in taken])
+            except BaseException:
+                self.release(owner, taken, used=False)
+                raise
+            if not more:
+                return LeaseSet(tuple(taken), config.routes, dns)
+            self.release(owner, taken, used=False)
+            found = {**found, **more}
+            if len(found) > OWN_MOST:
+                address, what = next(iter(more.items()))
+                raise CniError(
+                    Code.POOL_EXHAUSTED,
+                    f"network {network!r}: {len(found)} addresses were tried and are the node's "
+                    f"own; {address} is {what}",
+                    "the node has an address or a local route where its pods should be",
+                )
+
+    def _lease(
+        self, network: str, config: IpamConfig, owner: Owner, wishes: Sequence[Requested]
+    ) -> list[Lease]:
         chosen = _by_set(network, config, wishes)
         taken: list[Lease] = []
         with self._lock:
@@ -93,7 +135,7 @@ class Pools:
             except CniError:
                 self._give_back(owner, taken, used=False)
                 raise
-        return LeaseSet(tuple(taken), config.routes, dns)
+        return taken
 
     def release(self, owner: Owner, leases: Iterable[Lease], *, used: bool = True) -> None:
         """Give addresses back; what ``owner`` does not hold is left alone.
@@ -192,7 +234,8 @@ class _Taking:
             raise self._unavailable(f"{what} {problem}") from None
         except AddressReserved as error:
             who = dict(self._spec.reservations).get(error.address, "nobody")
-            raise self._unavailable(f"{what} is reserved for {who}") from None
+            problem = self._config.withheld(parse_ip(error.address)) or f"is reserved for {who}"
+            raise self._unavailable(f"{what} {problem}") from None
         return self._lease(found)
 
     def _lease(self, address: str) -> Lease:
@@ -224,6 +267,11 @@ class _Taking:
             f"{error.taken} of {error.capacity} are taken, {error.reserved} are reserved",
             f"most are held by {holders}" if holders else "",
         )
+
+
+def _those(own: Own, addresses: Iterable[str]) -> dict[str, str]:
+    """Those that are something to the node itself, and what."""
+    return {address: what for address in addresses if (what := own(address))}
 
 
 def _by_set(

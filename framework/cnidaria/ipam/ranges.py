@@ -6,7 +6,7 @@ gets one address of each range set.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from ipaddress import (
@@ -17,6 +17,7 @@ from ipaddress import (
     collapse_addresses,
     ip_network,
 )
+from typing import Final
 
 from cnidaria.cni.address import parse_cidr, parse_ip
 from cnidaria.cni.codec import show
@@ -28,6 +29,19 @@ IpNetwork = IPv4Network | IPv6Network
 HOST_BITS = 2
 """A subnet has at least so many bits for addresses: network, gateway, broadcast and one more."""
 
+NOBODYS: Final[Mapping[IpNetwork, str]] = {
+    ip_network("0.0.0.0/8"): "this network's own (RFC 791)",
+    ip_network("127.0.0.0/8"): "loopback (RFC 1122)",
+    ip_network("169.254.0.0/16"): "link-local (RFC 3927)",
+    ip_network("224.0.0.0/4"): "multicast (RFC 5771)",
+    ip_network("240.0.0.0/4"): "reserved, the last one is broadcast (RFC 1112)",
+    ip_network("::/127"): "unspecified and loopback (RFC 4291)",
+    ip_network("::ffff:0:0/96"): "IPv4 written as IPv6 (RFC 4291)",
+    ip_network("fe80::/10"): "link-local (RFC 4291)",
+    ip_network("ff00::/8"): "multicast (RFC 4291)",
+}
+"""Addresses that no pod can have, and what they are instead."""
+
 
 def invalid(path: str, value: object, problem: str) -> CniError:
     """Code 7: what is wrong with the ``value`` of the key ``path``."""
@@ -38,7 +52,8 @@ def parse_subnet(text: str) -> IpNetwork:
     """A subnet that addresses can be handed out of.
 
     Raises:
-        ValueError: not CIDR, host bits set, or too small; the text follows key and value.
+        ValueError: not CIDR, host bits set, too small, or with addresses that no pod can have; the
+            text follows key and value.
     """
     address, length = parse_cidr(text)
     longest = address.max_prefixlen - HOST_BITS
@@ -47,6 +62,11 @@ def parse_subnet(text: str) -> IpNetwork:
     subnet = ip_network((address, length), strict=False)
     if subnet.network_address != address:
         raise ValueError(f'has host bits set: must be written "{subnet}"')
+    for block, what in NOBODYS.items():
+        if block.version == subnet.version and subnet.overlaps(block):
+            raise ValueError(
+                f"must be without {block}, which no pod can have an address of: {what}"
+            )
     return subnet
 
 

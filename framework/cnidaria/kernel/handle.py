@@ -173,6 +173,15 @@ class Kernel:
             index = routes.outgoing(session, OUTSIDE[family])
             return linkinfo.find_link(session, session.name(index)) if index else None
 
+    def own(self, address: str) -> str:
+        """What an address is to this namespace: ``local``, ``broadcast``, ``anycast``, or ``""``.
+
+        Raises:
+            KernelError: the kernel does not answer.
+        """
+        with self._session() as session:
+            return routes.own(session, address)
+
     def addresses(self, dev: str) -> list[str]:
         """Addresses of a link with prefix length, in the kernel's order; IPv4's first.
 

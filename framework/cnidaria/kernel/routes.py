@@ -18,6 +18,7 @@ from cnidaria.kernel.session import Session, need_index
 # family, dst_len, src_len, tos, table, protocol, scope, type, flags
 _RTMSG = Struct("=BBBBBBBBI")
 _TYPES = {number: name for name, number in uapi.RTN_TYPES.items()}
+_OWN = {number: name for name, number in uapi.RTN_OWN.items()}
 _SCOPES = {number: name for name, number in SCOPES.items()}
 _LEADING = ("unicast", "local")
 _ENCAPS = {4: uapi.LWTUNNEL_ENCAP_IP, 16: uapi.LWTUNNEL_ENCAP_IP6}
@@ -185,9 +186,20 @@ def _decode_encap(attrs: Attrs) -> Encap | None:
 
 def outgoing(session: Session, address: str) -> int:
     """Index of the link that packets to ``address`` leave by; 0 if there is no way."""
-    raw = packed(address)
-    header = _RTMSG.pack(codec.family(address), 8 * len(raw), 0, 0, 0, 0, 0, 0, 0)
-    answer = session.ask(Request(uapi.RTM_GETROUTE, 0, header + attr(uapi.RTA_DST, raw)))
-    for part in answer.parts:
+    for part in _way(session, address):
         return number(codec.attributes(part.body, _RTMSG.size).get(uapi.RTA_OIF, b""))
     return 0
+
+
+def own(session: Session, address: str) -> str:
+    """What ``address`` is to this namespace itself: a key of ``uapi.RTN_OWN``, or ``""``."""
+    for part in _way(session, address):
+        return _OWN.get(_RTMSG.unpack_from(part.body)[7], "")
+    return ""
+
+
+def _way(session: Session, address: str) -> tuple[Part, ...]:
+    """Where packets to ``address`` would go."""
+    raw = packed(address)
+    header = _RTMSG.pack(codec.family(address), 8 * len(raw), 0, 0, 0, 0, 0, 0, 0)
+    return session.ask(Request(uapi.RTM_GETROUTE, 0, header + attr(uapi.RTA_DST, raw))).parts

@@ -55,6 +55,7 @@ RTN_TYPES = {
     "prohibit": 8,
     "throw": 9,
 }
+RTN_OWN = {"local": 2, "broadcast": 3, "anycast": 4}
 RT_TABLE_UNSPEC = 0
 RTA_DST = 1
 RTA_OIF = 4

@@ -23,6 +23,7 @@ from cnidaria.ipam import (
     Owner,
     Pools,
     ipam_type,
+    own_addresses,
     prefixes,
     prefixes_of_foreign,
     requested,
@@ -180,7 +181,8 @@ class Lending:
         if not conf.ipam or ipam_type(conf.ipam) == IPAM_TYPE:
             config = IpamConfig.of(conf, self.claim)
             wishes = requested(conf, self.invocation)
-            given = self.pools.lease(conf.name, config, Owner.of(self.invocation), wishes)
+            owner, own = Owner.of(self.invocation), own_addresses(self.host)
+            given = self.pools.lease(conf.name, config, owner, wishes, own)
             self.leases = given.addresses
             self.dns = given.dns
             return given.settled(f"{conf.type}: ipam.routes", Code.INVALID_CONFIG)

@@ -25,6 +25,7 @@ from cnidaria.ipam import (
     Owner,
     Pools,
     ipam_type,
+    own_addresses,
     prefixes,
     prefixes_of_foreign,
     requested,
@@ -143,7 +144,8 @@ class DryRun:
         if not conf.ipam or ipam_type(conf.ipam) == IPAM_TYPE:
             config = IpamConfig.of(conf, partial(self._block, conf.name, step))
             wishes = requested(conf, invocation)
-            given = self.pools.lease(conf.name, config, Owner.of(invocation), wishes)
+            own = own_addresses(self.host)
+            given = self.pools.lease(conf.name, config, Owner.of(invocation), wishes, own)
             return given.settled(f"{conf.type}: ipam.routes", Code.INVALID_CONFIG)
         plugin = ipam_type(conf.ipam)
         step.notes.append(f"addresses are examples: {plugin} is not asked")

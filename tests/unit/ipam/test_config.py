@@ -74,6 +74,26 @@ BAD = [
     ({"subnet": "10.1.0.0/33"}, "ipam.subnet", "at most 32"),
     ({"subnet": "10.1/16"}, "ipam.subnet", "must be an IP address"),
     ({"subnet": 5}, "ipam.subnet", "must be a subnet"),
+    *(
+        ({"ranges": [[{"subnet": subnet}]]}, "ipam.ranges[0][0].subnet", f"without {block}")
+        for subnet, block in (
+            ("0.0.0.0/0", "0.0.0.0/8"),
+            ("0.1.0.0/16", "0.0.0.0/8"),
+            ("127.0.1.0/24", "127.0.0.0/8"),
+            ("126.0.0.0/7", "127.0.0.0/8"),
+            ("169.254.1.0/24", "169.254.0.0/16"),
+            ("239.1.0.0/16", "224.0.0.0/4"),
+            ("240.0.0.0/8", "240.0.0.0/4"),
+            ("255.255.255.252/30", "240.0.0.0/4"),
+            ("::/0", "::/127"),
+            ("::/126", "::/127"),
+            ("::fffe:0:0/95", "::ffff:0:0/96"),
+            ("::ffff:127.0.0.0/104", "127.0.0.0/8"),
+            ("fe80::/64", "fe80::/10"),
+            ("ff05::/64", "ff00::/8"),
+        )
+    ),
+    ({"clusterPools": [{"prefix": "127.0.0.0/16"}]}, "clusterPools[0].prefix", "loopback"),
     ({"rangeStart": "10.1.0.5"}, "ipam.rangeStart", 'needs the key "ipam.subnet"'),
     ({"subnet": NET, "rangeStart": "10.2.0.5"}, "ipam.rangeStart", NET),
     ({"subnet": NET, "rangeEnd": "fd00::5"}, "ipam.rangeEnd", NET),
@@ -165,6 +185,7 @@ def test_runtime_ranges_come_first():
     [
         ([[{"subnet": "10.9.0.1/24"}]], "runtimeConfig.ipRanges[0][0].subnet"),
         ([[{"subnet": NET}]], "ipam.subnet"),
+        ([[{"subnet": "fe80::/64"}]], "runtimeConfig.ipRanges[0][0].subnet"),
         ([[]], "runtimeConfig.ipRanges[0]"),
         (5, "runtimeConfig.ipRanges"),
     ],

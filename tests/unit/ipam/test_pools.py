@@ -101,6 +101,35 @@ def test_never_network_broadcast_gateway_excluded(pools):
     refused(Code.POOL_EXHAUSTED, pools, raw, owner(8))
 
 
+def test_what_the_node_itself_has_is_nobodys(pools):
+    there = {"10.1.0.2": "an address of this node", "10.1.0.6": "a broadcast address of this node"}
+
+    def own(address: str) -> str:
+        return there.get(address, "")
+
+    reserved = {**SMALL, "reservations": {"10.1.0.6": "db/a"}}
+    config = IpamConfig.parse(reserved)
+    given = [addresses(pools.lease("net", config, owner(i), own=own)) for i in range(2)]
+    assert given == [["10.1.0.3"], ["10.1.0.4"]]
+    with pytest.raises(CniError, match=r"10\.1\.0\.2 \(CNI_ARGS: IP\) is an address of this node"):
+        pools.lease("net", config, owner(2), wish("10.1.0.2"), own)
+    with pytest.raises(CniError, match=r"reserved for .*db/a.* is a broadcast address of this"):
+        pools.lease("net", config, owner(2, "db/a"), own=own)
+    pools.lease("net", config, owner(2), own=own)
+    with pytest.raises(CniError, match=r"3 of 3 are taken"):
+        pools.lease("net", config, owner(3), own=own)
+    there.clear()  # the node has given them up
+    assert addresses(pools.lease("net", config, owner(3), own=own)) == ["10.1.0.2"]
+
+
+def test_where_everything_is_the_nodes_own_that_is_said(pools):
+    config = IpamConfig.parse({"subnet": "fd00::/64"})
+    with pytest.raises(CniError, match=r"257 addresses were tried .* fd00::102 is a") as caught:
+        pools.lease("net", config, owner(0), own=lambda _: "an address of this node")
+    assert caught.value.code == Code.POOL_EXHAUSTED
+    assert addresses(pools.lease("net", config, owner(0))) == ["fd00::2"]
+
+
 def test_gateways_can_be_handed_out_where_nobody_has_them(pools):
     raw = {**SMALL, "reserveGateway": False}
     assert addresses(take(pools, raw, owner(1))) == ["10.1.0.1"]
