@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from cnidaria.kernel.handle import Kernel
 from support.cni import FLAT, NETWORK, CniNode, network
 from support.node import wait_for
 
@@ -72,6 +73,7 @@ def test_what_is_no_json(node: CniNode, data: bytes, says: str) -> None:
         ({"name": None}, 7, ['missing key "name"']),
         ({"name": "../pods"}, 7, ['name = "../pods"', "must be ASCII letters"]),
         ({"name": 7}, 7, ["name = 7"]),
+        ({"name": "n" * 201}, 7, ["name = ", "at most 200 characters, has 201"]),
         ({"type": None}, 7, ['missing key "type"']),
         ({"type": "../../bin/sh"}, 7, ['type = "../../bin/sh"', "without '/'"]),
         ({"type": "cnidaria-flop"}, 7, ['type = "cnidaria-flop"', "cnidaria-flat"]),
@@ -184,6 +186,12 @@ def ranges(*sets: Any) -> dict[str, Any]:
         ),
         ({"ipam": {"ranges": [[]]}}, ["ipam.ranges[0]", "at least one range"]),
         (
+            {"cluster": {"store": "zookeeper:/pods"}},
+            ['cluster.store = "zookeeper:/pods"', "there are: sqlite:"],
+        ),
+        ({"cluster": {"store": "sqlite:/dev/null"}}, ["cluster.store", "is no regular file"]),
+        ({"cluster": {"store": "sqlite:/a\0b"}}, ["cluster.store", "must be a URL such as"]),
+        (
             {"runtimeConfig": {"mac": "00:00:00:00:00:00"}},
             ["runtimeConfig.mac", "00:00:00:00:00:00"],
         ),
@@ -218,6 +226,23 @@ def test_requested_address(node: CniNode, wish: str, code: int, says: list[str])
         "reservations": {"10.1.0.8": "default/web"},
     }
     refused(node, code, *says, conf=network(ipam=ipam), CNI_ARGS=f"IP={wish}")
+
+
+@AGENT
+def test_names_that_a_link_has_no_room_for(node: CniNode) -> None:
+    """The longest name of a network and long ids of containers: each has a link of its own."""
+    conf = network(name="n" * 200, ipam={"subnet": "10.6.0.0/24"})
+    ids = ["c" * 128 + "1", "c" * 128 + "2"]
+    for container in ids:
+        node.pod(container)
+        node.add(container, conf)
+    aliases = [one.alias for one in Kernel(node.host).links() if one.ours and "~" in one.alias]
+    assert len({*aliases}) == 2
+    for n, container in enumerate(ids):
+        node.delete(container, conf)
+        left = [one for one in Kernel(node.host).links() if one.alias in aliases]
+        assert len(left) == 1 - n
+        node.end(container)
 
 
 @AGENT

@@ -8,6 +8,7 @@ from cnidaria.cluster.config import ClusterConfig
 from cnidaria.cluster.model import (
     BlocksExhausted,
     ClusterView,
+    ImpossibleStore,
     NodeConflict,
     NodeNameTaken,
     NodeNetwork,
@@ -21,6 +22,7 @@ __all__ = [
     "ClusterConfig",
     "ClusterStore",
     "ClusterView",
+    "ImpossibleStore",
     "NodeConflict",
     "NodeNameTaken",
     "NodeNetwork",

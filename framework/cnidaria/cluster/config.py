@@ -13,9 +13,8 @@ from cnidaria.cni.fields import Check, Doc, IpAddress, Section
 
 
 def _url_problem(text: str) -> str:
-    return (
-        "" if split_url(text)[0] else 'must be a URL such as "sqlite:/var/lib/cnidaria/cluster.db"'
-    )
+    right = split_url(text)[0] and text.isprintable()
+    return "" if right else 'must be a URL such as "sqlite:/var/lib/cnidaria/cluster.db"'
 
 
 def _name_problem(text: str) -> str:

@@ -7,8 +7,10 @@ existing database is opened by SQLite alone.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import sqlite3
+import stat
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -16,11 +18,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from cnidaria.cluster.model import StoreError
+from cnidaria.cluster.model import ImpossibleStore, StoreError
 
 BUSY_SECONDS = 5.0
 """How long to wait for another process's transaction to end."""
 RETRY_SECONDS = 0.02
+
+IMPOSSIBLE = frozenset({errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG, errno.ELOOP})
+"""How the kernel says of a path that it leads nowhere, whatever one tries."""
 
 APPLICATION_ID = 0x434E4944  # "CNID"
 FORMAT = 1
@@ -99,7 +104,9 @@ class Database:
             except (sqlite3.Error, OSError) as error:
                 with contextlib.suppress(sqlite3.Error):
                     self._disconnect()
-                raise StoreError(str(self._path), _reason(error)) from error
+                hopeless = isinstance(error, OSError) and error.errno in IMPOSSIBLE
+                kind = ImpossibleStore if hopeless else StoreError
+                raise kind(str(self._path), _reason(error)) from error
 
     def _connection(self) -> sqlite3.Connection:
         if self._db is not None and _identity(self._path) == self._identity:
@@ -128,14 +135,17 @@ def _create(path: Path) -> None:
         path.parent.mkdir(mode=0o755, parents=True)
     with contextlib.suppress(FileExistsError):
         os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+        return
+    if not stat.S_ISREG(os.stat(path).st_mode):  # SQLite would wait for a FIFO
+        raise ImpossibleStore(str(path), "is no regular file")
 
 
 def _identity(path: Path) -> tuple[int, int] | None:
     try:
-        stat = os.stat(path)
+        found = os.stat(path)
     except FileNotFoundError:
         return None
-    return stat.st_dev, stat.st_ino
+    return found.st_dev, found.st_ino
 
 
 def _set_up(db: sqlite3.Connection, path: Path) -> None:

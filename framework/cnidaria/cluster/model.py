@@ -10,7 +10,8 @@ import msgspec
 
 from cnidaria.cluster.blocks import parse
 from cnidaria.cni.address import canonical_cidr, canonical_ip
-from cnidaria.cni.errors import CniError
+from cnidaria.cni.codec import show
+from cnidaria.cni.errors import CniError, Code
 from cnidaria.cni.netconf import network_name
 
 EXPIRY = 30.0
@@ -32,6 +33,18 @@ class StoreError(Exception):
 
     def __str__(self) -> str:
         return f"cluster store {self.store}: {self.reason}"
+
+    def as_cni_error(self) -> CniError:
+        """What a runtime is told: to try again later (11)."""
+        return CniError(Code.TRY_AGAIN_LATER, str(self))
+
+
+class ImpossibleStore(StoreError):
+    """No store can be where the configuration says that it is."""
+
+    def as_cni_error(self) -> CniError:
+        """What a runtime is told: that the configuration is wrong (7)."""
+        return CniError(Code.INVALID_CONFIG, f"cluster.store = {show(self.store)}: {self.reason}")
 
 
 class NodeNameTaken(StoreError):

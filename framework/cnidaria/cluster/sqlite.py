@@ -15,7 +15,7 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
 
 from cnidaria.cluster.member import Member
-from cnidaria.cluster.model import EXPIRY, ClusterView, NodeNetwork, StoreError
+from cnidaria.cluster.model import EXPIRY, ClusterView, ImpossibleStore, NodeNetwork, StoreError
 from cnidaria.cluster.observer import Observer
 from cnidaria.cluster.store import split_url
 
@@ -33,11 +33,12 @@ def open_sqlite(url: str) -> SqliteStore:
     """Open ``sqlite:/absolute/path``, making the file if it is not there.
 
     Raises:
-        StoreError: another form of URL, or a file that cannot be had.
+        ImpossibleStore: another form of URL, or a path that no file can have.
+        StoreError: a file that cannot be had.
     """
     path = Path(split_url(url)[1].removeprefix("//"))
     if not path.is_absolute() or "?" in url or "#" in url:
-        raise StoreError(url, 'must be "sqlite:" and an absolute path, and nothing more')
+        raise ImpossibleStore(url, 'must be "sqlite:" and an absolute path, and nothing more')
     store = SqliteStore(path)
     try:
         store.view()

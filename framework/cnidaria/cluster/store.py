@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Protocol
 
-from cnidaria.cluster.model import EXPIRY, ClusterView, NodeNetwork, StoreError
+from cnidaria.cluster.model import EXPIRY, ClusterView, ImpossibleStore, NodeNetwork, StoreError
 
 
 class ClusterStore(Protocol):
@@ -79,7 +79,8 @@ class ClusterStore(Protocol):
 
 
 StoreOpener = Callable[[str], ClusterStore]
-"""Opens a store of one URL scheme, given the whole URL. May create it; raises StoreError."""
+"""Opens a store of one URL scheme, given the whole URL. May create it; raises StoreError, and
+ImpossibleStore where trying again is of no use."""
 
 
 def split_url(url: str) -> tuple[str, str]:
@@ -107,11 +108,12 @@ def open_store(url: str, stores: Mapping[str, StoreOpener] | None = None) -> Clu
         stores: openers by scheme, of the loaded plugins; default: the built-in ones.
 
     Raises:
-        StoreError: no plugin provides this scheme, or the store cannot be opened.
+        ImpossibleStore: no plugin provides this scheme, or nothing can be where the URL says.
+        StoreError: the store cannot be opened.
     """
     known = builtin_stores() if stores is None else stores
     opener = known.get(split_url(url)[0])
     if opener is None:
         schemes = ", ".join(f"{scheme}:" for scheme in sorted(known))
-        raise StoreError(url, f"no store of this kind is installed; there are: {schemes}")
+        raise ImpossibleStore(url, f"no store of this kind is installed; there are: {schemes}")
     return opener(url)

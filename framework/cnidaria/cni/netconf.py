@@ -30,6 +30,9 @@ WELL_KNOWN: Final = (
 )
 """The keys that the specification gives a meaning; a mode's own keys are all others."""
 
+MAX_NAME: Final = 200
+"""Characters of a network's name: the kernel has 255 for a table that is named after it."""
+
 _WELL_KNOWN_FOLDED: Final = frozenset(fold(key) for key in WELL_KNOWN)
 _VALID_ATTACHMENTS: Final = ("cni.dev/valid-attachments", "cni.dev/attachments")
 
@@ -201,6 +204,10 @@ def network_name(value: object) -> str:
         raise _invalid(
             f"name = {show(value)}: must be ASCII letters, digits, '_', '.' or '-', "
             "the first one a letter or digit"
+        )
+    if len(value) > MAX_NAME:
+        raise _invalid(
+            f"name = {show(value)}: must have at most {MAX_NAME} characters, has {len(value)}"
         )
     return value
 

@@ -74,7 +74,7 @@ class Addresses:
                 store = self._membership.store(cluster)
                 return store.claim_block(conf.name, pool, length, cluster.node_name)
             except StoreError as error:
-                raise CniError(Code.TRY_AGAIN_LATER, str(error)) from error
+                raise error.as_cni_error() from error
 
         return claim
 

@@ -199,7 +199,7 @@ class Networks:
         try:
             return self._membership.peers(cluster, network)
         except StoreError as error:
-            raise CniError(Code.TRY_AGAIN_LATER, str(error)) from error
+            raise error.as_cni_error() from error
 
 
 def cluster_of(config: object) -> ClusterConfig | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 from typing import Any, Final, Literal
 
@@ -15,20 +16,29 @@ log = logging.getLogger(__name__)
 Key = tuple[str, str, str, str]
 """Network, container, interface name, CNI type: what an attachment is known by."""
 
-_ALIAS_LIMIT: Final = 255  # bytes of IFLA_IFALIAS
+_ALIAS_LIMIT: Final = 254  # bytes of IFLA_IFALIAS (IFALIASZ less two: the zero is counted twice)
+_SHORTENED: Final = "~"  # no network's name begins so
 
 State = Literal["attaching", "attached", "detaching"]
 
 
 def alias_of(key: Key) -> str:
-    """What the links of an attachment say about themselves in the kernel."""
-    return (MARK + "/".join(key))[:_ALIAS_LIMIT]
+    """What the links of an attachment say about themselves in the kernel.
+
+    Where there is no room for the key it is a digest of the key, and as much of it as fits.
+    """
+    text = "/".join(key)
+    whole = (MARK + text).encode()
+    if len(whole) > _ALIAS_LIMIT:
+        digest = hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+        whole = f"{MARK}{_SHORTENED}{digest}/{text}".encode()
+    return whole[:_ALIAS_LIMIT].decode(errors="ignore")
 
 
 def key_of(alias: str) -> Key | None:
     """The attachment that a link says it belongs to; ``None`` where that cannot be told."""
     parts = alias.removeprefix(MARK).split("/")
-    whole = alias.startswith(MARK) and len(alias) < _ALIAS_LIMIT
+    whole = alias.startswith(MARK) and not parts[0].startswith(_SHORTENED)
     return (parts[0], parts[1], parts[2], parts[3]) if whole and len(parts) == 4 else None
 
 

@@ -18,6 +18,7 @@ import pytest
 from cnidaria.cluster import (
     ClusterStore,
     ClusterView,
+    ImpossibleStore,
     NodeNameTaken,
     NodeNetwork,
     StoreError,
@@ -25,6 +26,7 @@ from cnidaria.cluster import (
     open_store,
 )
 from cnidaria.cluster.database import NETWORK_FILESYSTEMS, Database, scalar
+from cnidaria.cni.errors import Code
 
 PODS = NodeNetwork(("10.1.0.0/24",), {"mac": "02:00:00:00:00:01"})
 SPAWN = multiprocessing.get_context("spawn")
@@ -161,7 +163,7 @@ def test_an_unreadable_file_leaves_the_last_view_in_force(
             path.mkdir()
             await asyncio.to_thread(eventually, lambda: two.problem is not None)
             assert str(path) in str(two.problem)
-            with pytest.raises(StoreError, match="unable to open"):
+            with pytest.raises(StoreError, match="no regular file"):
                 two.view()
             path.rmdir()
             away.rename(path)
@@ -226,12 +228,12 @@ def test_a_broken_page_is_reported_with_the_files_name(
 
 @pytest.mark.parametrize("url", ["sqlite:relative/path.db", "sqlite:/a.db?mode=ro", "sqlite:/a#b"])
 def test_a_url_that_is_no_absolute_path(url: str) -> None:
-    with pytest.raises(StoreError, match="absolute path"):
+    with pytest.raises(ImpossibleStore, match="absolute path"):
         open_store(url)
 
 
 def test_a_scheme_that_nobody_provides() -> None:
-    with pytest.raises(StoreError, match="there are: sqlite:"):
+    with pytest.raises(ImpossibleStore, match="there are: sqlite:"):
         open_store("etcd://[2001:db8::1]:2379")
 
 
@@ -241,10 +243,26 @@ def test_stores_of_plugins_are_found_by_their_scheme(start: Callable[[], Cluster
     assert open_store("mine:anything", stores) is store
 
 
-def test_a_directory_that_cannot_be_made(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("path", "reason"),
+    [
+        ("file/cluster.db", "Not a directory"),
+        ("directory", "is no regular file"),
+        ("fifo", "is no regular file"),
+        ("loop", "symbolic links"),
+        ("n" * 300, "name too long"),
+    ],
+)
+def test_a_path_that_no_file_can_have(tmp_path: Path, path: str, reason: str) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(StoreError, match="Not a directory"):
-        open_store(f"sqlite:{tmp_path}/file/cluster.db")
+    (tmp_path / "directory").mkdir()
+    os.mkfifo(tmp_path / "fifo")
+    (tmp_path / "loop").symlink_to("loop")
+    with pytest.raises(ImpossibleStore, match=reason) as caught:
+        open_store(f"sqlite:{tmp_path}/{path}")
+    error = caught.value.as_cni_error()
+    assert error.code == Code.INVALID_CONFIG
+    assert error.msg.startswith(f'cluster.store = "{tmp_path}')
 
 
 def test_the_file_is_its_owners_alone(start: Callable[[], ClusterStore], url: str) -> None:

@@ -6,6 +6,7 @@ import pytest
 from msgspec.structs import replace
 
 from cnidaria.cni.result import Interface, Ip, Result
+from cnidaria.plan.attachment import alias_of, key_of
 from cnidaria.plan.cover import covered
 from cnidaria.plan.objects import Address, Macvlan, Neighbour, Object, Route, Sysctl, Veth
 from cnidaria.plan.outcome import as_told, lacking
@@ -71,3 +72,14 @@ def test_what_the_result_of_the_chain_says_of_a_plan() -> None:
     assert as_told(objects, Result()) == objects
     assert lacking(objects, told) == []
     assert lacking(objects, Result(ips=(Ip("10.1.0.6/24"),))) == ["10.1.0.5/32"]
+
+
+def test_an_alias_tells_the_key_or_at_least_one_from_another() -> None:
+    short = ("net", "c1", "eth0", "cnidaria-flat")
+    assert key_of(alias_of(short)) == short
+    long = [("net", f"{'c' * 240}{n}", "eth0", "cnidaria-flát") for n in range(2)]
+    aliases = [alias_of(key) for key in long]
+    assert aliases[0] != aliases[1]
+    for alias in aliases:
+        assert len(alias.encode()) <= 254 and alias.startswith("cnidaria:")
+        assert key_of(alias) is None
