@@ -7,10 +7,13 @@ import json
 from ipaddress import ip_network
 from typing import Any
 
+from cnidaria.cluster import ImpossibleStore, opener
+from cnidaria.cni.config import parse_conflist, plugin_config
 from cnidaria.cni.errors import CniError, Code
+from cnidaria.cni.fields import decode
 from cnidaria.cni.versions import CURRENT
-from cnidaria.ipam import IPAM_TYPE
-from cnidaria.plugins import entry_points
+from cnidaria.ipam import IPAM_TYPE, IpamConfig
+from cnidaria.plugins import Registry, entry_points, load
 
 SAFE_VERSION = "1.0.0"
 """What every runtime and plugin in use understands. Newer runtimes choose the newest of
@@ -45,8 +48,29 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    print(json.dumps(conflist(options), indent=2))
+    made = json.dumps(conflist(options), indent=2)
+    check(made, load())
+    print(made)
     return 0
+
+
+def check(text: str, registry: Registry) -> None:
+    """See what a runtime and the mode would say about it.
+
+    Raises:
+        CniError: 7, naming the key.
+    """
+    conf = plugin_config(parse_conflist(text.encode()), 0)
+    mode = registry.modes.get(conf.type)
+    if mode is None:
+        raise CniError(Code.INVALID_CONFIG, registry.broken.get(conf.type, f"no {conf.type}"))
+    cluster = getattr(decode(mode.Config, conf.raw, conf.type), "cluster", None)
+    try:
+        if cluster:
+            opener(cluster.store, registry.stores)
+    except ImpossibleStore as error:
+        raise error.as_cni_error() from error
+    IpamConfig.of(conf)
 
 
 def conflist(options: argparse.Namespace) -> dict[str, Any]:

@@ -72,7 +72,10 @@ def conflist(name: str) -> ConfList:
     """
     if name == "-":
         return parse_conflist(sys.stdin.buffer.read())
-    return confdir.conflist(Path(name))
+    path = Path(name)
+    if path.is_fifo():  # as a shell's <(command) is
+        return parse_conflist(path.read_bytes())
+    return confdir.conflist(path)
 
 
 def invocation(options: argparse.Namespace) -> Invocation:

@@ -15,7 +15,7 @@ from cnidaria.cluster.model import (
     NodeRecord,
     StoreError,
 )
-from cnidaria.cluster.store import ClusterStore, StoreOpener, builtin_stores, open_store
+from cnidaria.cluster.store import ClusterStore, StoreOpener, builtin_stores, open_store, opener
 
 __all__ = [
     "BlocksExhausted",
@@ -31,4 +31,5 @@ __all__ = [
     "StoreOpener",
     "builtin_stores",
     "open_store",
+    "opener",
 ]

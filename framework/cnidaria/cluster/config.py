@@ -8,13 +8,15 @@ from typing import Annotated
 import msgspec
 
 from cnidaria.cluster.model import EXPIRY
-from cnidaria.cluster.store import split_url
+from cnidaria.cluster.store import split_url, sqlite_problem
 from cnidaria.cni.fields import Check, Doc, IpAddress, Section
 
 
 def _url_problem(text: str) -> str:
-    right = split_url(text)[0] and text.isprintable()
-    return "" if right else 'must be a URL such as "sqlite:/var/lib/cnidaria/cluster.db"'
+    scheme = split_url(text)[0]
+    if not scheme or not text.isprintable():
+        return 'must be a URL such as "sqlite:/var/lib/cnidaria/cluster.db"'
+    return sqlite_problem(text) if scheme == "sqlite" else ""
 
 
 def _name_problem(text: str) -> str:

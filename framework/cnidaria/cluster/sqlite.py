@@ -17,7 +17,7 @@ from pathlib import Path
 from cnidaria.cluster.member import Member
 from cnidaria.cluster.model import EXPIRY, ClusterView, ImpossibleStore, NodeNetwork, StoreError
 from cnidaria.cluster.observer import Observer
-from cnidaria.cluster.store import split_url
+from cnidaria.cluster.store import split_url, sqlite_problem
 
 log = logging.getLogger(__name__)
 
@@ -36,10 +36,10 @@ def open_sqlite(url: str) -> SqliteStore:
         ImpossibleStore: another form of URL, or a path that no file can have.
         StoreError: a file that cannot be had.
     """
-    path = Path(split_url(url)[1].removeprefix("//"))
-    if not path.is_absolute() or "?" in url or "#" in url:
-        raise ImpossibleStore(url, 'must be "sqlite:" and an absolute path, and nothing more')
-    store = SqliteStore(path)
+    problem = sqlite_problem(url)
+    if problem:
+        raise ImpossibleStore(url, problem)
+    store = SqliteStore(Path(split_url(url)[1].removeprefix("//")))
     try:
         store.view()
     except StoreError:

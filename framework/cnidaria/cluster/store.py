@@ -95,6 +95,13 @@ def builtin_stores() -> Mapping[str, StoreOpener]:
     return {"sqlite": _sqlite}
 
 
+def sqlite_problem(url: str) -> str:
+    """What is wrong with a URL of the built-in store, ``""`` if nothing is."""
+    path = split_url(url)[1].removeprefix("//")
+    right = path.startswith("/") and not {"?", "#"} & {*url}
+    return "" if right else 'must be "sqlite:" and an absolute path, and nothing more'
+
+
 def _sqlite(url: str) -> ClusterStore:
     from cnidaria.cluster.sqlite import open_sqlite  # asyncio with it, which most runs do without
 
@@ -111,9 +118,17 @@ def open_store(url: str, stores: Mapping[str, StoreOpener] | None = None) -> Clu
         ImpossibleStore: no plugin provides this scheme, or nothing can be where the URL says.
         StoreError: the store cannot be opened.
     """
-    known = builtin_stores() if stores is None else stores
-    opener = known.get(split_url(url)[0])
-    if opener is None:
-        schemes = ", ".join(f"{scheme}:" for scheme in sorted(known))
+    return opener(url, builtin_stores() if stores is None else stores)(url)
+
+
+def opener(url: str, stores: Mapping[str, StoreOpener]) -> StoreOpener:
+    """What opens the store that ``url`` names.
+
+    Raises:
+        ImpossibleStore: no plugin provides this scheme.
+    """
+    found = stores.get(split_url(url)[0])
+    if found is None:
+        schemes = ", ".join(f"{scheme}:" for scheme in sorted(stores))
         raise ImpossibleStore(url, f"no store of this kind is installed; there are: {schemes}")
-    return opener(url)
+    return found

@@ -77,8 +77,7 @@ class CniError(Exception):
         self.details = details
 
     def __str__(self) -> str:
-        text = f"{self.msg}; {self.details}" if self.details else self.msg
-        return f"{text} (code {self.code})"
+        return f"{self.msg}; {self.details}" if self.details else self.msg
 
     def to_json(self, cni_version: str = CURRENT_VERSION) -> bytes:
         """The error object that goes to stdout (specification, section 5)."""

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from stat import S_ISREG
 
-from cnidaria.cni.codec import folded
+from cnidaria.cni.codec import MAX_BYTES, folded
 from cnidaria.cni.config import ConfList, NetConf, parse_conflist, plugin_config
 from cnidaria.cni.errors import CniError, Code
-
-log = logging.getLogger(__name__)
 
 LIST = ".conflist"
 SUFFIXES = (LIST, ".conf", ".json")
@@ -28,19 +26,23 @@ class Entry:
 
 
 def read(directory: Path, types: frozenset[str]) -> tuple[list[Entry], dict[Path, CniError]]:
-    """All entries of ``types`` below ``directory``, and the files that could not be read.
+    """All entries of ``types`` below ``directory``, and what could not be read.
 
-    A file that does not parse costs only its own networks.
+    A file that cannot be read, or does not parse, costs only its own networks.
     """
     entries: list[Entry] = []
     errors: dict[Path, CniError] = {}
-    for file in _files(directory):
+    try:
+        files = _files(directory)
+    except OSError as error:
+        return [], {directory: _unreadable(error)}
+    for file in files:
         try:
             entries += _entries(file, types)
         except CniError as error:
             errors[file] = error
         except OSError as error:
-            log.warning("%s: %s", file, error.strerror)
+            errors[file] = _unreadable(error)
     return entries, errors
 
 
@@ -55,16 +57,16 @@ def conflist(file: Path) -> ConfList:
     """A network as a runtime reads it: a list, with the plugins of the directory named after it.
 
     Raises:
-        CniError: 6 or 7, naming the file unless it is this one.
+        CniError: 6 or 7, naming the file unless it is this one; 7 if it is no regular file.
         OSError: one of the files cannot be read.
     """
-    network = parse_conflist(file.read_bytes())
+    network = parse_conflist(_content(file))
     if file.suffix != LIST:
         return network
     if not network.load_only_inlined_plugins:
         for more in _files(file.parent / network.name, PLUGINS):
             try:
-                network = network.extended([more.read_bytes()])
+                network = network.extended([_content(more)])
             except CniError as error:
                 where = f"{network.name}/{more.name}"
                 raise CniError(error.code, f"{where}: {error.msg}", error.details) from None
@@ -72,6 +74,19 @@ def conflist(file: Path) -> ConfList:
         text = f'there are no plugins, neither in "plugins" nor in {network.name}/*.conf'
         raise CniError(Code.INVALID_CONFIG, text)
     return network
+
+
+def _content(file: Path) -> bytes:
+    """No more than can be right, and of nothing that a reader might have to wait for."""
+    if not S_ISREG(file.stat().st_mode):
+        raise CniError(Code.INVALID_CONFIG, "must be a regular file")
+    with file.open("rb") as opened:
+        return opened.read(MAX_BYTES + 1)
+
+
+def _unreadable(error: OSError) -> CniError:
+    where = f"{error.filename}: " if error.filename else ""
+    return CniError(Code.IO_FAILURE, f"{where}cannot be read: {error.strerror}")
 
 
 def _files(directory: Path, suffixes: Collection[str] = SUFFIXES) -> list[Path]:

@@ -53,6 +53,31 @@ def test_a_node_s_name_needs_a_store(capsys: Capture) -> None:
     assert printed.err.startswith("cnidaria init: --node n1: needs --store, where")
 
 
+@pytest.mark.parametrize(
+    ("more", "says"),
+    [
+        (["--name", "my pods"], 'name = "my pods": must be ASCII letters'),
+        (["--name", "../x"], 'name = "../x": must be'),
+        (["--store", "cluster.db"], 'cluster.store = "cluster.db": must be a URL such as'),
+        (
+            ["--store", "sqlite:cluster.db"],
+            'cluster.store = "sqlite:cluster.db": must be "sqlite:',
+        ),
+        (["--store", "redis://x"], 'cluster.store = "redis://x": no store of this kind'),
+        (["--store", "sqlite:/c.db", "--node", "a\nb"], "cluster.node = "),
+        (["--subnet", "10.1.0.0/25"], "ipam.ranges[1][0].subnet = "),
+        (["--subnet", "127.0.0.0/8"], "must be without 127.0.0.0/8"),
+    ],
+)
+def test_init_prints_nothing_that_would_be_refused(
+    more: list[str], says: str, capsys: Capture
+) -> None:
+    assert main(["init", "flat", "--subnet", "10.1.0.0/24", *more]) == 1
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert says in printed.err and "(code" not in printed.err
+
+
 def test_addresses_of_another_ipam_plugin_are_listed() -> None:
     def attachment(**fields: object) -> Attachment:
         return Attachment(network="n", container="c", ifname="eth0", plugin="p", **fields)

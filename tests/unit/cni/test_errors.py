@@ -25,7 +25,7 @@ def test_json() -> None:
         "msg": "vni = 0: must be between 1 and 5",
         "details": "see the docs",
     }
-    assert str(error) == "vni = 0: must be between 1 and 5; see the docs (code 7)"
+    assert str(error) == "vni = 0: must be between 1 and 5; see the docs"
 
 
 def test_details_are_left_out_where_there_are_none() -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import socket
 from pathlib import Path
 from typing import Any
 
@@ -75,3 +77,34 @@ def test_what_is_wrong_costs_one_network(tmp_path: Path) -> None:
     assert said.keys() == {"10.conflist", "20.conflist"}
     assert "pods/10.conf: " in said["10.conflist"] and "type = 7" in said["10.conflist"]
     assert "there are no plugins" in said["20.conflist"]
+
+
+def test_what_is_no_file_is_said_and_waited_for_by_nobody(tmp_path: Path) -> None:
+    good = {"name": "good", "plugins": [{"type": "ours"}]}
+    write(tmp_path, {"90.conflist": good, "80.conflist": {"name": "pods"}})
+    (tmp_path / "10.conflist").mkdir()
+    os.mkfifo(tmp_path / "20.conflist")
+    (tmp_path / "30.conflist").symlink_to("/dev/zero")
+    (tmp_path / "40.conflist").symlink_to("nowhere")
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(tmp_path / "50.conflist"))
+    (tmp_path / "pods").mkdir()
+    os.mkfifo(tmp_path / "pods" / "10.conf")
+    found, _ = read(tmp_path, TYPES)
+    assert [one.conf.name for one in found] == ["good"]
+    said = errors(tmp_path)
+    assert {name for name, why in said.items() if why == "must be a regular file"} == {
+        "10.conflist",
+        "20.conflist",
+        "30.conflist",
+        "50.conflist",
+    }
+    assert said["40.conflist"].endswith("cannot be read: No such file or directory")
+    assert said["80.conflist"] == "pods/10.conf: must be a regular file"
+
+
+def test_a_directory_that_cannot_be_read_is_said(tmp_path: Path) -> None:
+    loop = tmp_path / "loop"
+    loop.symlink_to("loop")
+    assert "symbolic links" in errors(loop)["loop"]
+    assert errors(tmp_path / "nowhere") == {}
