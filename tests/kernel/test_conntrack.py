@@ -32,6 +32,9 @@ def cluster() -> Iterator[Lab]:
         pytest.skip("may not make network namespaces: run by scripts/in-namespaces")
     with lab(2) as made:
         run(made.nodes["n1"], "sh", "-c", f"echo '{RULES}' | nft -f -")
+        # An association that nobody answers is forgotten after three seconds.
+        patience = "net.netfilter.nf_conntrack_sctp_timeout_cookie_wait=600"
+        run(made.nodes["n1"], "sysctl", "-w", patience)
         yield made
 
 

@@ -127,6 +127,7 @@ class Cluster:
         wait_for("the kernel does what the policies say", agreed, 20)
 
     def close(self) -> None:
+        self.lab.close()
         for host in {id(one): one for one in self.hosts.values()}.values():
             host.close()
 

@@ -156,7 +156,8 @@ class Channel:
         Where the whole is refused, the first request gets that answer.
 
         Raises:
-            KernelError: the kernel gives no answer.
+            KernelError: the kernel gives no answer; EMSGSIZE: an ordinary user may not send so much
+                at once.
         """
         first = self._sequence + 1
         self._sequence += len(requests) + 2
@@ -218,9 +219,17 @@ class Channel:
     def _make_room(self, size: int) -> None:
         """A transaction is one datagram: the socket's buffer must take it."""
         room = self._sock.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF)
-        if size + _OVERHEAD > room:
-            with suppress(PermissionError):  # it is refused when sent, then
-                self._sock.setsockopt(socket.SOL_SOCKET, uapi.SO_SNDBUFFORCE, size + _OVERHEAD)
+        if size + _OVERHEAD <= room:
+            return
+        try:
+            self._sock.setsockopt(socket.SOL_SOCKET, uapi.SO_SNDBUFFORCE, size + _OVERHEAD)
+        except PermissionError:  # not root of the machine: what net.core.wmem_max allows, doubled
+            self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, size + _OVERHEAD)
+            room = self._sock.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF)
+            if size + _OVERHEAD > room:
+                what = f"cannot send a transaction of {size} bytes"
+                reason = f"net.core.wmem_max lets {room} pass"
+                raise KernelError(errno.EMSGSIZE, what, reason) from None
 
     def _send(self, data: bytes) -> None:
         try:

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import errno
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from typing import NamedTuple
@@ -13,7 +14,7 @@ from cnidaria.kernel import codec, uapi
 from cnidaria.kernel import nftuapi as nf
 from cnidaria.kernel.codec import Attrs, attr, be32, nest, string, text
 from cnidaria.kernel.driver import Driver, Found, compare, not_there
-from cnidaria.kernel.errors import Difference
+from cnidaria.kernel.errors import Difference, KernelError
 from cnidaria.kernel.netlink import Answer, Request
 from cnidaria.kernel.nftelements import Layout, decode_all, encode
 from cnidaria.kernel.nftmessages import ask, dump, request
@@ -25,6 +26,10 @@ from cnidaria.kernel.session import GONE, Session, refused, taken
 
 _PER_MESSAGE = 400
 """Elements in one message: an attribute has at most 64 KiB."""
+
+_DUMPS = 20
+_REST = 0.01
+"""Seconds between them."""
 
 _TYPE_BITS = 6
 _BY_NUMBER = {kind.number: kind.name for kind in TYPES.values()}
@@ -288,15 +293,26 @@ def read_sets(session: Session, family: str, table: str) -> Iterator[NftSet]:
 
 
 def read_elements(session: Session, obj: NftSet | NftElements) -> list[NftElement]:
-    """All elements of a set; none if there is no such set."""
+    """All elements of a set; none if there is no such set.
+
+    The kernel finds its place again by counting; while it makes a hash table larger, that skips
+    some elements, shows others twice, and is not said (``NLM_F_DUMP_INTR``).
+
+    Raises:
+        KernelError: the kernel refuses, or the set does not come to rest.
+    """
     place = _place(obj)
     names = (
         text(nf.NFTA_SET_ELEM_LIST_TABLE, place.table),
         text(nf.NFTA_SET_ELEM_LIST_SET, place.name),
     )
-    lists = dump(session, nf.NFT_MSG_GETSETELEM, place.family, *names)
-    raw = [raw for _, attrs in lists for raw in _elements(attrs)]
-    return decode_all(place.layout, raw)
+    for _ in range(_DUMPS):
+        lists = dump(session, nf.NFT_MSG_GETSETELEM, place.family, *names)
+        raw = [raw for _, attrs in lists for raw in _elements(attrs)]
+        if len(raw) == len(set(raw)):
+            return decode_all(place.layout, raw)
+        time.sleep(_REST)
+    raise KernelError(errno.EINTR, f"cannot read set {place.name}", "it changes too fast")
 
 
 def _get(session: Session, obj: NftElements) -> Iterator[NftElement]:
