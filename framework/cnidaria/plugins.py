@@ -7,7 +7,7 @@ all of them, or let the later of two win in silence.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from importlib import metadata
 from typing import TYPE_CHECKING, Any
@@ -41,6 +41,13 @@ class Registry:
     stores: Mapping[str, StoreOpener] = field(default_factory=dict)
     commands: Mapping[str, Command] = field(default_factory=dict)
     broken: Mapping[str, str] = field(default_factory=dict)
+    _more: Callable[[str], None] = field(default=lambda _: None, repr=False)
+
+    def mode(self, type_: str) -> Mode[Any] | None:
+        """The mode of a CNI type; imported now if only another one was needed so far."""
+        if type_ not in self.modes:
+            self._more(type_)
+        return self.modes.get(type_)
 
 
 def entry_points() -> dict[str, metadata.EntryPoint]:
@@ -66,12 +73,17 @@ def load(only: str | None = None, extra: Iterable[object] = ()) -> Registry:
     found.names = frozenset(claims)
     for plugin in extra:
         found.take(_provided(plugin, "an embedded plugin"))
-    for name in [only] if only in claims else sorted(claims):
+
+    def take(name: str) -> None:
         try:
-            found.take(_provided(_import(claims[name]), name))
+            if points := claims.pop(name, None):
+                found.take(_provided(_import(points), name))
         except PluginError as error:
             found.broken[name] = str(error)
-    return Registry(found.modes, found.stores, found.commands, found.broken)
+
+    for name in [only] if only in claims else sorted(claims):
+        take(name)
+    return Registry(found.modes, found.stores, found.commands, found.broken, take)
 
 
 def _claims() -> dict[str, list[metadata.EntryPoint]]:

@@ -195,12 +195,16 @@ class CniNode:
         """What the journal holds."""
         return report.attachments(self.settings, boottime())
 
+    def owned(self, host: NetNS | None = None) -> list[str]:
+        """What is ours on the node, or in another caller's namespace."""
+        return sorted(map(str, Kernel(host or self.host).owned()))
+
     def state(self) -> dict[str, Any]:
         """Everything that a call may change: kernel and journal."""
         pods = {name: links(pod) for name, pod in self.pods.items()}
         return {
             "host links": links(self.host),
-            "host objects": sorted(map(str, Kernel(self.host).owned())),
+            "host objects": self.owned(),
             "pod links": pods,
             "journal": [(one.id, one.state, one.leases) for one in self.attachments()],
         }

@@ -57,3 +57,11 @@ def run(namespace: NetNS, *command: str, check: bool = True) -> str:
     if check and done.returncode:
         raise AssertionError(f"{' '.join(command)}: {done.stderr.strip()}")
     return str(done.stdout)
+
+
+def make_uplink(host: NetNS, address: str, name: str = "up0") -> None:
+    """An interface towards nowhere, with an address (with its prefix length)."""
+    run(host, "ip", "link", "add", name, "type", "veth", "peer", "name", f"far-{name}")
+    run(host, "ip", "address", "add", address, "dev", name)
+    for end in (name, f"far-{name}"):
+        run(host, "ip", "link", "set", end, "up")

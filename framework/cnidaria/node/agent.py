@@ -58,9 +58,10 @@ class Agent:
             NetNS.current() as host,
         ):
             await asyncio.to_thread(state.recover, host)
+            await asyncio.to_thread(state.networks.retire_forgotten, but=host.cookie)
             keeper = Keeper(self._settings, state, host)
             await keeper.refresh()
-            server = Server(self._settings.socket, state.service(keeper.keeps).answer)
+            server = Server(self._settings.socket, state.service(keeper.tends).answer)
             self._handle_signals(keeper)
             server.listen()
             gc.collect()

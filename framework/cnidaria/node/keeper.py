@@ -10,7 +10,7 @@ import asyncio
 import logging
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import asdict
 from typing import Any
@@ -18,15 +18,17 @@ from typing import Any
 from cnidaria.api import NotReady
 from cnidaria.cluster import ClusterConfig, StoreError
 from cnidaria.cni.config import NetConf
-from cnidaria.cni.errors import CniError
+from cnidaria.cni.errors import CniError, Code
 from cnidaria.kernel.handle import KernelError
 from cnidaria.kernel.netns import NetNS
 from cnidaria.node import confdir, report
-from cnidaria.node.networks import NetworkId, Opened
+from cnidaria.node.networks import Opened
 from cnidaria.node.services import Services
 from cnidaria.node.settings import Settings
 from cnidaria.node.state import State, boottime
-from cnidaria.plan.reconcile import Reconciler
+from cnidaria.plan.attachment import NetworkId
+from cnidaria.plan.journal import StateError
+from cnidaria.plan.reconcile import Reconciler, Scope, everything, nothing
 from cnidaria.plan.repair import Repairer
 
 log = logging.getLogger(__name__)
@@ -59,15 +61,21 @@ class Keeper:
         self._compare_at = 0.0
         self._looking = threading.Lock()
         self._stopped = False
+        self._unsure = False  # what some network needs cannot be known now: nothing is taken away
         self._told: dict[str, Any] = {}
 
     def wake(self) -> None:
         """Look now."""
         self._wake.set()
 
-    def keeps(self, conf: NetConf, host: NetNS) -> bool:
-        """Whether this network's node state stays though it has no pods."""
-        return host.cookie == self._host.cookie and (conf.name, conf.type) in self._configured
+    def tends(self, network: NetworkId, host: NetNS) -> bool:
+        """See to what a network without pods has on the node; whether that is this node."""
+        if host.cookie != self._host.cookie:
+            return False
+        if network not in self._configured:
+            self._compare_at = 0.0  # it may have come and gone between two looks
+            self._look()
+        return True
 
     async def run(self) -> None:
         """Look again and again, until cancelled."""
@@ -120,12 +128,14 @@ class Keeper:
             return [] if self._stopped else self._look_once()
 
     def _look_once(self) -> list[Opened]:
+        self._unsure = False
         self.problems = {f"plugin {name}": why for name, why in self._state.networks.broken.items()}
         self._configured = self._read()
         confs = {**self._attached(), **self._configured}
+        confs |= {one.id: one.conf for one in self._state.networks.used(self._host)}
         opened = [one for conf in confs.values() if (one := self._open(conf))]
         self._publish(opened)
-        self._sync(opened)
+        self._sync(opened, nothing if self._unsure else everything)
         return opened
 
     def _read(self) -> dict[NetworkId, NetConf]:
@@ -142,12 +152,11 @@ class Keeper:
     def _attached(self) -> dict[NetworkId, NetConf]:
         """The networks of pods that live here, in whatever file they may stand."""
         found: dict[NetworkId, NetConf] = {}
-        for attachment in self._state.store.all():
-            place = attachment.network, attachment.plugin
-            ours = attachment.host_cookie == self._host.cookie and attachment.objects
-            if ours and place not in found:
-                with suppress(CniError):
-                    found[place] = NetConf.parse(attachment.config, "DEL")
+        for network, pod in self._state.store.networks_of_pods(self._host.cookie).items():
+            try:
+                found[network] = NetConf.parse(pod.config, "DEL")
+            except CniError:
+                self._unsure = True
         return found
 
     def _open(self, conf: NetConf) -> Opened | None:
@@ -155,11 +164,16 @@ class Keeper:
             return self._state.networks.reopen(conf, self._host)
         except (CniError, NotReady) as error:
             self._problem(f"network {conf.name} ({conf.type})", str(error))
+            pods = self._state.store.has_pods(self._host.cookie, (conf.name, conf.type))
+            self._unsure |= pods or not is_final(error)
             return None
 
     def _publish(self, opened: Iterable[Opened]) -> None:
         for one in opened:
             if one.cluster is None:
+                continue
+            if one.conflict:
+                self._problem(f"network {one.net.name}", one.conflict)
                 continue
             try:
                 self._state.membership.publish(
@@ -168,16 +182,16 @@ class Keeper:
             except StoreError as error:
                 self._problem(f"network {one.net.name}", str(error))
 
-    def _sync(self, opened: Iterable[Opened]) -> None:
+    def _sync(self, opened: Sequence[Opened], scope: Scope) -> None:
         """Apply what changed; now and then, or after a failure, compare everything."""
-        opened = list(opened)
         wanted = {obj.key: obj for one in opened for obj in one.objects}
         desired = tuple(wanted.values())
         now = time.monotonic()
-        if desired == self._reconciler.desired and now < self._compare_at:
+        due = now >= self._compare_at
+        if desired == self._reconciler.desired and not due:
             return
         try:
-            changes = self._reconciler.sync(desired)
+            changes = self._reconciler.sync(desired, scope, whole=due)
         except KernelError as error:
             self._problem("kernel", str(error))
             return
@@ -187,8 +201,10 @@ class Keeper:
             self._problem("kernel", str(failure))
         self._compare_at = now + (0 if changes.errors else COMPARE_EVERY)
         if not changes.errors:
-            for one in opened:
-                self._state.networks.is_up(one, self._host)
+            try:
+                self._state.networks.settled(opened, self._host)
+            except StateError as error:
+                self._problem("journal", str(error))
 
     def _problem(self, what: str, why: str) -> None:
         self.problems[what] = why
@@ -208,6 +224,11 @@ class Keeper:
         async for view in store.watch():
             self._state.membership.seen(cluster, view)
             self.wake()
+
+
+def is_final(error: CniError | NotReady) -> bool:
+    """Whether a network cannot be before its configuration is another one."""
+    return isinstance(error, CniError) and error.code == Code.INVALID_CONFIG
 
 
 def describe(one: Opened) -> tuple[str, dict[str, Any]]:

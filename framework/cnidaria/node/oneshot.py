@@ -72,6 +72,7 @@ def here(state: State, call: Call) -> Reply:
     """Answer in this process."""
     with NetNS.from_fd(call.fds["host"]) as host:
         state.recover(host)
+    state.networks.retire_forgotten()
     return state.service().answer(call)
 
 

@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 
 from cnidaria.api import Mode, Node
 from cnidaria.kernel.netns import NetNS
-from cnidaria.node.networks import NetworkId, Opened
+from cnidaria.node.networks import Opened
+from cnidaria.plan.attachment import NetworkId
 
 log = logging.getLogger(__name__)
 

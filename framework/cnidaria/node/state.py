@@ -18,7 +18,7 @@ from cnidaria.node.membership import Membership
 from cnidaria.node.networks import Networks
 from cnidaria.node.service import Service
 from cnidaria.node.settings import Settings
-from cnidaria.node.verbs import Keeps, Verbs, nobody
+from cnidaria.node.verbs import Tends, Verbs, nobody
 from cnidaria.plan.engine import Engine
 from cnidaria.plan.journal import Journal
 from cnidaria.plan.statelock import StateLock
@@ -49,9 +49,9 @@ class State:
     networks: Networks
     lock: StateLock
 
-    def service(self, keeps: Keeps = nobody) -> Service:
-        """What answers calls; ``keeps``: see :class:`~cnidaria.node.verbs.Verbs`."""
-        verbs = Verbs(self.engine, self.networks, self.addresses, keeps)
+    def service(self, tends: Tends = nobody) -> Service:
+        """What answers calls; ``tends``: see :class:`~cnidaria.node.verbs.Verbs`."""
+        verbs = Verbs(self.engine, self.networks, self.addresses, tends)
         return Service(verbs, IpamPlugin(self.engine, self.pools))
 
     def recover(self, host: NetNS) -> None:
@@ -113,7 +113,7 @@ def _opened(settings: Settings, registry: Registry, lock: StateLock) -> Iterator
         releasing=addresses.releasing,
         released=addresses.released,
     )
-    networks = Networks(registry.modes, addresses, membership, kernel_for, registry.broken)
+    networks = Networks(store, registry, addresses, membership, kernel_for)
     try:
         yield State(store, kernel_for, engine, pools, addresses, membership, networks, lock)
     finally:

@@ -17,7 +17,7 @@ from cnidaria.ipam.leases import pod_name
 from cnidaria.kernel.netns import NetNS
 from cnidaria.node.addresses import Addresses, Lending
 from cnidaria.node.networks import Networks, Opened
-from cnidaria.plan.attachment import Attachment, Key
+from cnidaria.plan.attachment import Attachment, Key, NetworkId
 from cnidaria.plan.engine import Engine
 from cnidaria.plan.outcome import as_told, lacking, outcome
 from cnidaria.plan.plan import Plan
@@ -26,11 +26,11 @@ log = logging.getLogger(__name__)
 
 NOTHING = b""
 
-Keeps = Callable[[NetConf, NetNS], bool]
+Tends = Callable[[NetworkId, NetNS], bool]
 
 
-def nobody(_conf: NetConf, _host: NetNS) -> bool:
-    """Nobody keeps a network up: a one-shot run leaves nothing behind."""
+def nobody(_network: NetworkId, _host: NetNS) -> bool:
+    """Nobody looks after the node: a one-shot run leaves nothing behind."""
     return False
 
 
@@ -55,16 +55,17 @@ class Verbs:
     """The verbs of the specification, for every mode alike.
 
     Args:
-        keeps: whether a network's node state stays though no pod is attached to it.
+        tends: told of a network that may have lost its last pod; whether it looks after that
+            node, and so has seen to it.
     """
 
     def __init__(
-        self, engine: Engine, networks: Networks, addresses: Addresses, keeps: Keeps = nobody
+        self, engine: Engine, networks: Networks, addresses: Addresses, tends: Tends = nobody
     ) -> None:
         self._engine = engine
         self._networks = networks
         self._addresses = addresses
-        self._keeps = keeps
+        self._tends = tends
 
     def add(self, call: Context) -> bytes:
         """Attach; the result in the configuration's version."""
@@ -85,11 +86,11 @@ class Verbs:
             self._engine.detach(call.key, call.host, call.pod)
         network = self._open(call)
         try:
-            with self._networks.in_use(network.id, call.host):
+            with self._networks.in_use(network, call.host):
                 self._networks.bring_up(network, call.host)
                 return self._apply(call, network)
         except BaseException:
-            self._retire(call.conf, call.host)
+            self._retire(call)
             raise
 
     def _apply(self, call: Context, network: Opened) -> Attachment:
@@ -107,7 +108,7 @@ class Verbs:
 
     def _open(self, call: Context) -> Opened:
         try:
-            return self._networks.open(call.conf, call.host)
+            return _usable(self._networks.open(call.conf, call.host))
         except NotReady as error:
             raise CniError(Code.TRY_AGAIN_LATER, f"{call.conf.type}: {error}") from error
 
@@ -118,22 +119,16 @@ class Verbs:
         gone = self._engine.detach(call.key, call.host, call.pod)
         if gone is None or gone.adopted:
             self._addresses.release_unknown(call.conf, call.invocation, call.host)
-        # The node's part is as ADD had it, whatever DEL comes with.
-        conf = NetConf.parse(gone.config, "DEL") if gone and not gone.adopted else call.conf
-        self._retire(conf, call.host)
+        self._retire(call)
         return NOTHING
 
-    def _retire(self, conf: NetConf, host: NetNS) -> None:
+    def _retire(self, call: Context) -> None:
         """With the last pod of a network that nobody keeps up, its node state goes, too."""
-        store = self._engine.store
-
-        def needed() -> bool:
-            return self._keeps(conf, host) or any(
-                one.host_cookie == host.cookie
-                for one in store.find(network=conf.name, plugin=conf.type)
-            )
-
-        self._networks.retire(conf, host, needed)
+        network = call.conf.name, call.conf.type
+        if self._engine.store.has_pods(call.host.cookie, network):
+            return
+        if not self._tends(network, call.host):
+            self._networks.retire(network, call.host)
 
     def check(self, call: Context) -> bytes:
         """Compare the kernel with the plan; code 105 names the first difference."""
@@ -150,7 +145,7 @@ class Verbs:
     def status(self, call: Context) -> bytes:
         """Success only once the node's state for this network is really there."""
         try:
-            network = self._networks.reopen(call.conf, call.host)
+            network = _usable(self._networks.reopen(call.conf, call.host))
             self._networks.bring_up(network, call.host, look=True)
             claim = self._addresses.claim(call.conf, network.cluster)
             self._addresses.status(call.conf, call.invocation, call.host, claim)
@@ -162,7 +157,7 @@ class Verbs:
                 raise CniError(Code.NOT_AVAILABLE, error.msg, error.details) from error
             raise
         finally:
-            self._retire(call.conf, call.host)
+            self._retire(call)
         return NOTHING
 
     def gc(self, call: Context) -> bytes:
@@ -172,9 +167,16 @@ class Verbs:
             keep = {(one.container_id, one.ifname) for one in valid}
             for gone in self._engine.gc(call.conf.name, call.conf.type, keep, call.host):
                 log.info("GC withdrew %s", gone.id)
-            self._retire(call.conf, call.host)
+            self._retire(call)
         self._addresses.gc(call.conf, call.invocation, call.host)
         return NOTHING
+
+
+def _usable(network: Opened) -> Opened:
+    """Raises :class:`NotReady`: another node lends the same addresses."""
+    if network.conflict:
+        raise NotReady(f"network {network.net.name}: {network.conflict}")
+    return network
 
 
 def _as_told(attachment: Attachment, told: Result | None) -> Attachment:

@@ -16,6 +16,9 @@ log = logging.getLogger(__name__)
 Key = tuple[str, str, str, str]
 """Network, container, interface name, CNI type: what an attachment is known by."""
 
+NetworkId = tuple[str, str]
+"""A network's name and a CNI type: a chain may hold several plugins of ours."""
+
 _ALIAS_LIMIT: Final = 254  # bytes of IFLA_IFALIAS (IFALIASZ less two: the zero is counted twice)
 _SHORTENED: Final = "~"  # no network's name begins so
 

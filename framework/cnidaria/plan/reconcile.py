@@ -28,6 +28,11 @@ def everything(obj: Object) -> bool:  # noqa: ARG001  one of many scopes
     return True
 
 
+def nothing(obj: Object) -> bool:  # noqa: ARG001
+    """None of them."""
+    return False
+
+
 class Reconciler:
     """Keeps the host's side of one namespace as desired. Thread-safe; one sync at a time.
 
@@ -57,7 +62,9 @@ class Reconciler:
         with self._kernel_for(self._namespace) as kernel:
             return kernel.differences(objects)
 
-    def sync(self, desired: Iterable[Object], scope: Scope = everything) -> Changes:
+    def sync(
+        self, desired: Iterable[Object], scope: Scope = everything, *, whole: bool = False
+    ) -> Changes:
         """Make it so: add what lacks, replace what differs, remove what is ours and not desired.
 
         After a sync without errors only what has changed since is looked at, so that a node more
@@ -66,6 +73,7 @@ class Reconciler:
         Args:
             desired: in the order of application.
             scope: what of ours may be pruned.
+            whole: compare everything although something has changed.
 
         Raises:
             KernelError: the kernel cannot be read. What it refuses to change is in the result.
@@ -80,15 +88,15 @@ class Reconciler:
             more = [obj for obj in self._desired if old.get(obj.key) != obj]
             links = any(obj.ends() for obj in (*gone, *more))  # others come and go with them
             changes = Changes()
-            whole = not clean or links or self._desired == before
+            whole = whole or not clean or links or self._desired == before
             if whole:
                 have = {obj.key: obj for obj in kernel.owned()}
                 gone = list(have.values())
                 more = [obj for obj in self._desired if have.get(obj.key) != obj]
             self._prune(kernel, gone, scope, changes)
-            self._mend(kernel, _wrong(kernel, more, have), changes)
+            _mend(kernel, _wrong(kernel, more, have), self._desired, changes)
             if whole:
-                self._prune_elements(kernel, changes)
+                self._prune_elements(kernel, scope, changes)
             self._clean = not changes.errors
             return changes
 
@@ -101,20 +109,8 @@ class Reconciler:
         with self._lock, self._kernel_for(self._namespace) as kernel:
             changes = Changes()
             candidates = [obj for obj in objects if self._by_key.get(obj.key) == obj]
-            self._mend(kernel, kernel.differences(candidates), changes)
+            _mend(kernel, kernel.differences(candidates), self._desired, changes)
             return changes
-
-    def _mend(self, kernel: Kernel, wrong: Sequence[Difference], changes: Changes) -> None:
-        """A link of ours that is there and cannot be changed is made anew, with all on it."""
-        now = Changes()
-        mend(kernel.apply, wrong, now)
-        stuck = [error.object for error in now.errors if _is_stuck(error) and error.object]
-        changes.applied += now.applied
-        if not stuck:
-            changes.errors += now.errors
-            return
-        changes.errors += kernel.withdraw(stuck)
-        mend(kernel.apply, kernel.differences(self._desired), changes)
 
     def _prune(
         self, kernel: Kernel, have: Iterable[Object], scope: Scope, changes: Changes
@@ -131,7 +127,7 @@ class Reconciler:
             changes.errors += kernel.withdraw(extra)
         changes.withdrawn += extra
 
-    def _prune_elements(self, kernel: Kernel, changes: Changes) -> None:
+    def _prune_elements(self, kernel: Kernel, scope: Scope, changes: Changes) -> None:
         """Elements of our sets that nobody declares: they bear no mark but their set's."""
         sets = [obj for obj in self._desired if isinstance(obj, NftSet) and obj.content is None]
         if not sets:
@@ -139,9 +135,36 @@ class Reconciler:
         with self._frozen() as claims:
             declared = [*self._desired, *claims.objects(self._namespace.cookie)]
             for one in sets:
-                if extra := strays(kernel, one, declared):
+                extra = strays(kernel, one, declared)
+                if extra and scope(extra):
                     changes.errors += kernel.withdraw([extra])
                     changes.withdrawn.append(extra)
+
+
+def bring_about(kernel: Kernel, objects: Sequence[Object]) -> Changes:
+    """Make ``objects`` so, and take nothing away but what is in their way.
+
+    Raises:
+        KernelError: the kernel cannot be read. What it refuses to change is in the result.
+    """
+    changes = Changes()
+    _mend(kernel, kernel.differences(objects), objects, changes)
+    return changes
+
+
+def _mend(
+    kernel: Kernel, wrong: Sequence[Difference], desired: Sequence[Object], changes: Changes
+) -> None:
+    """A link of ours that is there and cannot be changed is made anew, with all on it."""
+    now = Changes()
+    mend(kernel.apply, wrong, now)
+    stuck = [error.object for error in now.errors if _is_stuck(error) and error.object]
+    changes.applied += now.applied
+    if not stuck:
+        changes.errors += now.errors
+        return
+    changes.errors += kernel.withdraw(stuck)
+    mend(kernel.apply, kernel.differences(desired), changes)
 
 
 def _is_stuck(error: KernelError) -> bool:

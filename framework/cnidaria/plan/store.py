@@ -17,7 +17,7 @@ from typing import Any, Final
 import msgspec
 from msgspec.structs import replace
 
-from cnidaria.plan.attachment import Attachment, Key, State
+from cnidaria.plan.attachment import Attachment, Key, NetworkId, State
 from cnidaria.plan.claims import Claims
 from cnidaria.plan.journal import Journal, StateError
 from cnidaria.plan.lease import Cooling, Lease
@@ -53,7 +53,9 @@ class Store:
         self._by_key: dict[Key, Attachment] = {}
         self._by_id: dict[str, Attachment] = {}
         self._by_request: dict[bytes, Attachment] = {}
+        self._by_network: dict[tuple[int, NetworkId], dict[str, Attachment]] = {}
         self._cooling: dict[tuple[str, str], Cooling] = {}
+        self._node_parts: set[tuple[int, NetworkId]] = set()
         self._claims = Claims()
         for record in journal.load():
             try:
@@ -140,6 +142,19 @@ class Store:
             self._drop(attachment, now)
         return attachment
 
+    def node_part(self, host_cookie: int, network: NetworkId, *, there: bool) -> None:
+        """A network's part of a node is about to be made, or is gone, in the namespace ``host``.
+
+        Raises:
+            StateError: not recorded.
+        """
+        place = host_cookie, network
+        with self._lock:
+            if (place in self._node_parts) == there:
+                return
+            self._write({"op": "node", "host": host_cookie, "network": network, "there": there})
+            self._note_node_part(place, there)
+
     def compact(self) -> None:
         """Write the journal anew, without what is history.
 
@@ -190,6 +205,29 @@ class Store:
             if all(want in (None, have) for want, have in zip(wanted, found.key, strict=True))
         ]
 
+    def node_parts(self) -> list[tuple[int, NetworkId]]:
+        """Cookies of namespaces, and the networks that have a part of the node there."""
+        with self._lock:
+            return sorted(self._node_parts)
+
+    def networks_of_pods(self, host_cookie: int) -> dict[NetworkId, Attachment]:
+        """The networks with objects of pods on this host, each with an attachment of it.
+
+        That is the oldest whose configuration is known, if there is one.
+        """
+        with self._lock:
+            return {
+                network: next(
+                    (one for one in pods.values() if one.config), next(iter(pods.values()))
+                )
+                for (cookie, network), pods in self._by_network.items()
+                if cookie == host_cookie
+            }
+
+    def has_pods(self, host_cookie: int, network: NetworkId) -> bool:
+        """Whether a network has objects of pods on this host."""
+        return (host_cookie, network) in self._by_network
+
     def cooling(self) -> list[Cooling]:
         """Addresses that were released and may not be used again yet, longest ago first."""
         with self._lock:
@@ -230,6 +268,8 @@ class Store:
     def _records(self) -> Iterator[dict[str, Any]]:
         for entry in self.cooling():
             yield {"op": "cooling", "entry": entry.to_record()}
+        for host, network in sorted(self._node_parts):
+            yield {"op": "node", "host": host, "network": network, "there": True}
         for attachment in self._by_id.values():
             yield {"op": "attachment", "attachment": attachment.to_record()}
 
@@ -248,8 +288,13 @@ class Store:
             case {"op": "cooling", "entry": raw}:
                 entry = Cooling.from_record(raw)
                 self._cool(entry)
+            case {"op": "node", "host": int(host), "network": [str(name), str(type_)]}:
+                self._note_node_part((host, (name, type_)), record["there"])
             case _:
                 raise ValueError("fits nothing that is known")
+
+    def _note_node_part(self, place: tuple[int, NetworkId], there: bool) -> None:
+        (self._node_parts.add if there else self._node_parts.discard)(place)
 
     def _put(self, attachment: Attachment) -> None:
         old = self._by_id.get(attachment.id)
@@ -259,13 +304,25 @@ class Store:
             self._claims.add(attachment)
         self._by_id[attachment.id] = attachment
         self._by_key[attachment.key] = attachment
+        if old is not None:
+            self._leave_network(old)
+        if attachment.objects or attachment.foreign:
+            self._by_network.setdefault(_network_of(attachment), {})[attachment.id] = attachment
         if attachment.request_id:
             self._by_request[attachment.request_id] = attachment
         for lease in attachment.leases:
             self._cooling.pop((lease.pool, lease.address), None)
 
+    def _leave_network(self, attachment: Attachment) -> None:
+        place = _network_of(attachment)
+        pods = self._by_network.get(place, {})
+        pods.pop(attachment.id, None)
+        if not pods:
+            self._by_network.pop(place, None)
+
     def _drop(self, attachment: Attachment, at: float) -> None:
         del self._by_id[attachment.id]
+        self._leave_network(attachment)
         del self._by_key[attachment.key]
         self._by_request.pop(attachment.request_id, None)
         self._claims.remove(attachment)
@@ -277,3 +334,7 @@ class Store:
         entry = replace(entry, released_at=min(entry.released_at, self._clock()))
         if entry.until > self._clock():
             self._cooling[entry.lease.pool, entry.lease.address] = entry
+
+
+def _network_of(attachment: Attachment) -> tuple[int, NetworkId]:
+    return attachment.host_cookie, (attachment.network, attachment.plugin)

@@ -257,13 +257,14 @@ def test_nothing_changes_where_nothing_can_be_written(tmp_path: Path) -> None:
 
 @dataclass
 class Model:
-    """What a store is: two dictionaries."""
+    """What a store is: two dictionaries and a set."""
 
     attachments: dict[str, Attachment] = field(default_factory=dict)
     released: dict[str, float] = field(default_factory=dict)
+    node_parts: set[tuple[int, tuple[str, str]]] = field(default_factory=set)
 
     def copy(self) -> Model:
-        return Model(dict(self.attachments), dict(self.released))
+        return Model(dict(self.attachments), dict(self.released), set(self.node_parts))
 
 
 class StoreMachine(RuleBasedStateMachine):
@@ -332,6 +333,17 @@ class StoreMachine(RuleBasedStateMachine):
             self.model.released[old.leases[0].address] = self.clock.now
             self.changed()
 
+    @rule(host=st.integers(1, 2), name=st.sampled_from("ab"), there=st.booleans())
+    def node_part(self, host: int, name: str, there: bool) -> None:
+        place = host, (name, "cnidaria-flat")
+        size = self.size()
+        self.store.node_part(*place, there=there)
+        if (place in self.model.node_parts) == there:
+            assert self.size() == size
+            return
+        (self.model.node_parts.add if there else self.model.node_parts.discard)(place)
+        self.changed()
+
     @rule(seconds=st.floats(0, 20))
     def wait(self, seconds: float) -> None:
         self.clock.now += seconds
@@ -364,6 +376,10 @@ class StoreMachine(RuleBasedStateMachine):
         for one in self.model.attachments.values():
             assert self.store.get(*one.key) == one
             assert self.store.by_request(one.request_id) == one
+        assert set(self.store.node_parts()) == self.model.node_parts
+        with_pods = {1: {("net", "cnidaria-flat")}} if self.model.attachments else {}
+        for host in (1, 2):
+            assert self.store.networks_of_pods(host).keys() == with_pods.get(host, set())
         cooling = {entry.lease.address: entry.released_at for entry in self.store.cooling()}
         assert cooling == {
             address: at for address, at in self.model.released.items() if at + 30 > self.clock.now
