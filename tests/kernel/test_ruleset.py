@@ -135,9 +135,9 @@ def test_a_change_of_many_elements_is_one_transaction(place: NetNS, table: Whole
 def may_send(size: int) -> bool:
     """Whether this process may send so much at once: root of the machine always may."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as one:
+        one.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, size)
         with suppress(PermissionError):
             one.setsockopt(socket.SOL_SOCKET, uapi.SO_SNDBUFFORCE, size)
-        one.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, size)
         return one.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF) >= size
 
 
