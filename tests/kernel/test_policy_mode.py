@@ -15,41 +15,53 @@ from support.namespaces import run
 from support.needs import needs
 from support.node import PLUGIN_DIR, wait_for
 from support.policy_examples import network_policy
-from support.policy_node import FLAT, STEPS, TABLE, Cluster, bridge, fill
+from support.policy_node import STEPS, TABLE, Cluster, bridge, fill, flat
 
 LAYOUTS = ["flat", pytest.param("bridge", marks=needs(f"{PLUGIN_DIR}/bridge"))]
 
 
 @pytest.fixture(params=LAYOUTS)
 def cluster(request: pytest.FixtureRequest) -> Iterator[Cluster]:
-    with CniNode() as node:
-        made = Cluster(node, FLAT if request.param == "flat" else bridge(node))
+    with layout(request.param, 1) as made:
         yield made
-        made.close()
 
 
-@pytest.fixture
-def flat() -> Iterator[Cluster]:
-    with CniNode() as node:
-        made = Cluster(node, FLAT)
+@contextmanager
+def layout(main: str, nodes: int) -> Iterator[Cluster]:
+    """A cluster of so many nodes, their pods connected by flat mode or by the reference bridge."""
+    with ExitStack() as stack:
+        parts = []
+        for number in range(1, nodes + 1):
+            node = stack.enter_context(CniNode())
+            parts.append((node, flat(number) if main == "flat" else bridge(node, number)))
+        first, *others = parts
+        made = Cluster(*first, *others)
+        stack.callback(made.close)
         yield made
-        made.close()
 
 
-def test_every_pair_after_every_step(cluster: Cluster) -> None:
+@pytest.mark.parametrize("nodes", [1, 2])
+@pytest.mark.parametrize("main", LAYOUTS)
+def test_every_pair_after_every_step(main: str, nodes: int) -> None:
     """3 namespaces, 3 pods in each, 2 ports, 3 protocols, both families, and ping."""
-    cluster.publish()
-    with cluster.node.agent():
-        fill(cluster)
+    with layout(main, nodes) as cluster:
+        cluster.publish()
+        with cluster.agents():
+            steps(cluster)
+
+
+def steps(cluster: Cluster) -> None:
+    """Policies and pods come and go; each time every pair does what they say."""
+    fill(cluster)
+    cluster.lab.come_up(cluster.questions())
+    for name, text in STEPS.items():
+        cluster.write(f"{name.replace(' ', '-')}.yaml", text)
         cluster.judge()
-        for name, text in STEPS.items():
-            cluster.write(f"{name.replace(' ', '-')}.yaml", text)
-            cluster.judge()
-        for name in list(STEPS)[:2]:
-            (cluster.policies / f"{name.replace(' ', '-')}.yaml").unlink()
-            cluster.judge()
-        cluster.delete("x/db")
+    for name in list(STEPS)[:2]:
+        (cluster.policies / f"{name.replace(' ', '-')}.yaml").unlink()
         cluster.judge()
+    cluster.delete("x/db")
+    cluster.judge()
 
 
 def test_policies_are_in_force_without_an_agent(cluster: Cluster) -> None:

@@ -164,6 +164,10 @@ class Lab:
             for family in (0, 1)
             if one != other
         ]
+        self.come_up(asked)
+
+    def come_up(self, asked: Sequence[Question]) -> None:
+        """Wait until all of this is possible, which nothing may forbid."""
         deadline = time.monotonic() + 10 * PATIENCE
         while not all(self.ask(asked, [True] * len(asked))):
             self._denied.clear()
@@ -296,9 +300,9 @@ def lab(most_pods: int = PODS) -> Iterator[Lab]:
         for name, one in nodes.items():
             uplink(wire, one, name, NODES[name])
             hosts |= dict.fromkeys(NODES[name], one)
-            forwarding(one)
+            forwarding(one.namespace)
         uplink(wire, outside, "out", ("192.168.0.9", "fd01::9"))
-        batch(outside, [f"addr add {one} dev lo" for one in OUTSIDE])
+        batch(outside.namespace, [f"addr add {one} dev lo" for one in OUTSIDE])
         hosts |= dict.fromkeys(OUTSIDE, outside)
         for name, one in nodes.items():
             for number in range(1, most_pods + 1):
@@ -315,9 +319,9 @@ def lab(most_pods: int = PODS) -> Iterator[Lab]:
         yield made
 
 
-def batch(host: Host, commands: Iterable[str]) -> None:
+def batch(namespace: NetNS, commands: Iterable[str]) -> None:
     """Many commands of ip at once."""
-    host.namespace.run(
+    namespace.run(
         subprocess.run, ["ip", "-batch", "-"], input="\n".join(commands), text=True, check=True
     )
 
@@ -331,10 +335,10 @@ def uplink(wire: Host, host: Host, name: str, addresses: tuple[str, str]) -> Non
         check=True,
         pass_fds=[host.namespace.fd],
     )
-    batch(wire, [f"link set {name} master lan up"])
+    batch(wire.namespace, [f"link set {name} master lan up"])
     v4, v6 = addresses
     batch(
-        host,
+        host.namespace,
         [f"addr add {v4}/24 dev eth0", f"addr add {v6}/64 dev eth0 nodad", "link set eth0 up"],
     )
 
@@ -349,13 +353,15 @@ def wire_pod(node: Host, pod: Host, number: int, addresses: tuple[str, str]) -> 
         check=True,
         pass_fds=[pod.namespace.fd],
     )  # fmt: skip
-    batch(node, [f"link set {link} up"])
+    batch(node.namespace, [f"link set {link} up"])
     routed = [(address, 32 if "." in address else 128) for address in addresses]
     for address, bits in routed:
         reach = [f"route add {address}/{bits} dev {link}"]
-        batch(node, [*reach, f"neigh add {address} lladdr {mac} dev {link} nud permanent"])
+        batch(
+            node.namespace, [*reach, f"neigh add {address} lladdr {mac} dev {link} nud permanent"]
+        )
     batch(
-        pod,
+        pod.namespace,
         [
             "link set eth0 up",
             *(
@@ -380,13 +386,13 @@ def routes(
         lines += [f"route add fd00:{name[1]}::/64 via {two}"]
     if v4:
         lines += [f"route add default via {v4}", f"route add default via {v6}"]
-    batch(host, lines)
+    batch(host.namespace, lines)
 
 
-def forwarding(host: Host) -> None:
+def forwarding(namespace: NetNS) -> None:
     """As a node's."""
     for name in ("ipv4/ip_forward", "ipv6/conf/all/forwarding"):
-        host.namespace.run(_write, f"/proc/sys/net/{name}", "1")
+        namespace.run(_write, f"/proc/sys/net/{name}", "1")
 
 
 def _write(path: str, value: str) -> None:

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import subprocess
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from ipaddress import ip_interface
+from pathlib import Path
 from typing import Any
 
 import yaml
 
+from cnidaria.kernel.netns import NetNS
 from cnidaria.testing.runtime import Attachment, Runtime
 from support.cni import NETWORK, CniNode
 from support.node import wait_for
 from support.policy_examples import network_policy
-from support.policy_lab import Host, Lab, Question
+from support.policy_lab import NODES, Host, Lab, Question, batch, forwarding
 from support.policy_twin import Twin
 
 NAMESPACES = {"x": {"team": "a"}, "y": {"team": "a"}, "z": {"team": "b"}}
@@ -22,42 +27,44 @@ TABLE = "cnidaria-policy-pods"
 FLAT = {key: NETWORK[key] for key in ("type", "ipam")}
 
 
-def bridge(node: CniNode) -> dict[str, Any]:
+def flat(number: int) -> dict[str, Any]:
+    """Of node number n."""
+    return {**FLAT, "ipam": {"ranges": ranges(number)}}
+
+
+def bridge(node: CniNode, number: int = 1) -> dict[str, Any]:
+    """The reference plugin, of node number n."""
     ipam = {
         "type": "host-local",
         "dataDir": str(node.dir / "leases"),
-        "ranges": [[{"subnet": "10.5.0.0/24"}], [{"subnet": "fd00:5::/64"}]],
+        "ranges": ranges(number),
         "routes": [{"dst": "0.0.0.0/0"}, {"dst": "::/0"}],
     }
     return {"type": "bridge", "bridge": "br0", "isGateway": True, "ipam": ipam}
 
 
-class Cluster:
-    """A node whose pods policies are enforced for, as an operator and a runtime see it."""
+def ranges(number: int) -> list[list[dict[str, str]]]:
+    return [[{"subnet": subnet}] for subnet in subnets(number)]
 
-    def __init__(self, node: CniNode, main: dict[str, Any]) -> None:
+
+def subnets(number: int) -> tuple[str, str]:
+    return f"10.{number}.0.0/24", f"fd00:{number}::/64"
+
+
+class Member:
+    """One node: its conflist, and a runtime that follows it."""
+
+    def __init__(self, node: CniNode, main: dict[str, Any], policies: Path, name: str) -> None:
         self.node = node
-        self.policies = node.dir / "policies"
-        self.policies.mkdir()
-        policy = {"type": "cnidaria-policy", "policies": [str(self.policies)], "node": "n1"}
+        policy = {"type": "cnidaria-policy", "policies": [str(policies)], "node": name}
         self.plugins = [main, policy]
         self.runtime = Runtime(
             {"cniVersion": "1.0.0", "name": "pods", "plugins": self.plugins}, node.path.split(":")
         )
-        self.hosts: dict[str, Host] = {}
-        self.pods: dict[str, dict[str, Any]] = {}
-        self.lab = Lab(self.hosts, {"n1": node.host})
 
     def publish(self) -> None:
         """Give the agent its conflist."""
         self.node.conflist(*self.plugins)
-
-    def write(self, name: str, *objects: dict[str, Any] | str) -> None:
-        """A file of manifests, as an editor writes it."""
-        texts = [one if isinstance(one, str) else f"---\n{yaml.safe_dump(one)}" for one in objects]
-        spare = self.node.dir / "spare"
-        spare.write_text("".join(texts))
-        spare.rename(self.policies / name)
 
     def attachment(self, pod: str) -> Attachment:
         namespace, name = pod.split("/")
@@ -67,12 +74,60 @@ class Cluster:
         args = {"IgnoreUnknown": "1", "K8S_POD_NAMESPACE": namespace, "K8S_POD_NAME": name}
         return Attachment(container, self.node.netns(container), args=args)
 
+
+class Cluster:
+    """One node, or two on a link, whose pods policies are enforced for, as operators and runtimes
+    see them. The files with policies are the same ones for both.
+    """
+
+    def __init__(
+        self, node: CniNode, main: dict[str, Any], *other: tuple[CniNode, dict[str, Any]]
+    ) -> None:
+        self.node = node
+        self.policies = node.dir / "policies"
+        self.policies.mkdir()
+        self.members = [
+            Member(one, plugin, self.policies, f"n{number}")
+            for number, (one, plugin) in enumerate(((node, main), *other), 1)
+        ]
+        self.hosts: dict[str, Host] = {}
+        self.pods: dict[str, dict[str, Any]] = {}
+        self.lab = Lab(self.hosts, {f"n{n}": m.node.host for n, m in enumerate(self.members, 1)})
+        if other:
+            connect(*(one.node.host for one in self.members))
+
+    def member(self, pod: str) -> Member:
+        """Where the pod lives: those of a namespace are on both nodes."""
+        number = APPS.index(pod.split("/")[1]) if pod.split("/")[1] in APPS else 0
+        return self.members[number % len(self.members)]
+
+    def publish(self) -> None:
+        """Give the agents their conflists."""
+        for one in self.members:
+            one.publish()
+
+    @contextmanager
+    def agents(self) -> Iterator[None]:
+        """Each node has one."""
+        with ExitStack() as stack:
+            for one in self.members:
+                stack.enter_context(one.node.agent())
+            yield
+
+    def write(self, name: str, *objects: dict[str, Any] | str) -> None:
+        """A file of manifests, as an editor writes it."""
+        texts = [one if isinstance(one, str) else f"---\n{yaml.safe_dump(one)}" for one in objects]
+        spare = self.node.dir / "spare"
+        spare.write_text("".join(texts))
+        spare.rename(self.policies / name)
+
     def add(self, pod: str) -> list[str]:
         """ADD; the pod's addresses."""
-        attachment = self.attachment(pod)
-        result = self.node.host.run(self.runtime.add, attachment)
+        member = self.member(pod)
+        attachment = member.attachment(pod)
+        result = member.node.host.run(member.runtime.add, attachment)
         addresses = [str(ip_interface(one["address"]).ip) for one in result["ips"]]
-        host = Host(self.node.pods[attachment.container_id])
+        host = Host(member.node.pods[attachment.container_id])
         self.hosts.update(dict.fromkeys(addresses, host))
         self.pods[pod] = {
             "podIP": addresses[0],
@@ -82,7 +137,8 @@ class Cluster:
         return addresses
 
     def delete(self, pod: str) -> None:
-        self.node.host.run(self.runtime.delete, self.attachment(pod))
+        member = self.member(pod)
+        member.node.host.run(member.runtime.delete, member.attachment(pod))
         for one in self.pods.pop(pod)["podIPs"]:
             self.hosts.pop(one["ip"]).close()
 
@@ -132,6 +188,26 @@ class Cluster:
             host.close()
 
 
+def connect(one: NetNS, other: NetNS) -> None:
+    """A link between two nodes, with routes to each other's pods."""
+    inside = f"/proc/self/fd/{other.fd}"
+    one.run(
+        subprocess.run,
+        ["ip", "link", "add", "lan", "type", "veth", "peer", "name", "lan", "netns", inside],
+        check=True,
+        pass_fds=[other.fd],
+    )
+    for number, host in enumerate((one, other), 1):
+        v4, v6 = NODES[f"n{number}"]
+        batch(host, [f"addr add {v4}/24 dev lan", f"addr add {v6}/64 dev lan nodad"])
+        batch(host, ["link set lan up"])
+        forwarding(host)
+    for number, host in enumerate((one, other), 1):
+        beyond = 3 - number
+        ways = zip(subnets(beyond), NODES[f"n{beyond}"], strict=True)
+        batch(host, [f"route add {subnet} via {node}" for subnet, node in ways])
+
+
 def pod(namespace: str, name: str, labels: dict[str, str]) -> dict[str, Any]:
     """A pod as its author writes it: nobody has given it an address yet."""
     ports = [{"name": "http", "containerPort": 80}, {"name": "low", "containerPort": 81}]
@@ -148,15 +224,24 @@ def namespace(name: str, labels: dict[str, str]) -> dict[str, Any]:
 
 
 def fill(cluster: Cluster, *names: str) -> None:
-    """Namespaces with three pods each."""
-    cluster.write(
-        "pods.yaml",
-        *(namespace(name, labels) for name, labels in NAMESPACES.items()),
-        *(pod(name, app, {"app": app}) for name in NAMESPACES for app in APPS),
-    )
+    """Namespaces with three pods each. Of two nodes each must be told about the other's pods."""
+    tell(cluster)
     for name in names or NAMESPACES:
         for app in APPS:
             cluster.add(f"{name}/{app}")
+    if len(cluster.members) > 1:
+        tell(cluster)
+
+
+def tell(cluster: Cluster) -> None:
+    """Write a file of all namespaces and pods, as they are now."""
+    pods = [pod(name, app, {"app": app}) for name in NAMESPACES for app in APPS]
+    for one in pods:
+        name = f"{one['metadata']['namespace']}/{one['metadata']['name']}"
+        if len(cluster.members) > 1:
+            one["status"] = cluster.pods.get(name, {})
+    spaces = (namespace(name, labels) for name, labels in NAMESPACES.items())
+    cluster.write("pods.yaml", *spaces, *pods)
 
 
 STEPS = {
