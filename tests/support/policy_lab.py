@@ -105,7 +105,7 @@ class Lab:
         with one_processor():
             for n, question in enumerate(questions):
                 self._send(question, first + n, n)
-            self._end_of_the_way()
+            self.pass_by()
             arrived.update(self._drain(0))
             while not wanted <= arrived and (left := deadline - time.monotonic()) > 0:
                 arrived.update(self._drain(min(left, 0.05)))
@@ -115,7 +115,7 @@ class Lab:
         self._denied |= {*asked} - arrived
         return [tag in arrived for tag in asked]
 
-    def _end_of_the_way(self) -> None:
+    def pass_by(self) -> None:
         """Return when all that was sent before has arrived, or was dropped.
 
         A processor has one queue for what all virtual links carry, loopback too: what goes round
