@@ -166,3 +166,17 @@ def test_static_under_ours(node: CniNode) -> None:
     assert node.call("CHECK", "p1", {**conf, "prevResult": result}).result() is None
     node.delete("p1", {**conf, "prevResult": result})
     assert_nothing_left(node)
+
+
+@plugin("static")
+def test_static_that_is_told_by_the_runtime(node: CniNode) -> None:
+    """Nobody knows beforehand what pods get: the node forwards, and cannot masquerade."""
+    conf = network(cniVersion="1.0.0", ipam={"type": "static"})
+    address = {"CNI_ARGS": "IP=10.6.0.9/24;GATEWAY=10.6.0.1"}
+    node.add("p1", conf, **address)
+    assert run(node.host, "sysctl", "-n", "net.ipv4.ip_forward").strip() == "1"
+    node.delete("p1", conf, **address)
+    with node.unchanged():
+        refused = node.call("ADD", "p1", conf | {"masquerade": True}, **address)
+        assert 'masquerade: needs an "ipam" that tells beforehand' in refused.error(7)
+    assert_nothing_left(node)

@@ -10,6 +10,7 @@ from ipaddress import IPv4Network, IPv6Network, collapse_addresses, ip_network
 from typing import Final
 
 from cnidaria.api import Network
+from cnidaria.cni.errors import CniError, Code
 from cnidaria.plan import expr
 from cnidaria.plan.objects import NftChain, NftRule, NftSet, NftTable, Object
 from cnidaria.wiring.config import Masquerade, R
@@ -57,7 +58,17 @@ def firewall(net: Network[R]) -> Iterator[Object]:
 
 
 def masquerading(net: Network[R]) -> Iterator[Object]:
-    """Pods of this node leave the cluster under the node's address."""
+    """Pods of this node leave the cluster under the node's address.
+
+    Raises:
+        CniError: code 7; nobody knows yet what addresses pods will have.
+    """
+    if not net.prefixes:
+        raise CniError(
+            Code.INVALID_CONFIG,
+            'masquerade: needs an "ipam" that tells beforehand what addresses pods get',
+            'its keys "subnet" or "ranges" would; with dhcp or static by CNI_ARGS nobody knows',
+        )
     table = table_name(net)
     rules: list[NftRule] = []
     for family in sorted(net.families()):

@@ -29,10 +29,14 @@ def routed_node(net: Network[R], mtu: int) -> Iterator[Object]:
 
 
 def forwarding(net: Network[R]) -> Iterator[Object]:
-    """The node forwards for its pods, and what no pod has goes nowhere."""
-    if 4 in net.families():
+    """The node forwards for its pods, and what no pod has goes nowhere.
+
+    Another IPAM plugin may not tell beforehand what it lends: then pods have what the node has.
+    """
+    families = net.families() or {4, *net.node.addresses}
+    if 4 in families:
         yield Sysctl("net.ipv4.ip_forward", "1")
-    if 6 in net.families():
+    if 6 in families:
         if net.node.accepts_ra:  # forwarding would make the uplink deaf to its router
             yield Sysctl.of_link(net.node.uplink, "ipv6", "accept_ra", "2")
         yield Sysctl("net.ipv6.conf.all.forwarding", "1")
