@@ -189,6 +189,22 @@ class CniNode:
         """DEL that must succeed."""
         assert self.call("DEL", pod, conf, **more).result() is None
 
+    def cnidaria(self, *words: str, exit: int = 0) -> str:  # noqa: A002
+        """What the command line prints, on stdout or, where it fails, on stderr."""
+        where = self.settings
+        paths = {"STATE_DIR": where.state_dir, "SOCKET": where.socket, "CONF_DIR": where.conf_dir}
+        done = self.host.run(
+            subprocess.run,
+            [CNIDARIA, *words],
+            env={"PATH": os.environ["PATH"]} | {f"CNIDARIA_{k}": str(v) for k, v in paths.items()},
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=SECONDS,
+        )
+        assert done.returncode == exit, done.stdout + done.stderr
+        return done.stderr if exit else done.stdout
+
     # -- what is there ---------------------------------------------------------------------
 
     def attachments(self) -> list[Attachment]:

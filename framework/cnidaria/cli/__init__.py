@@ -16,6 +16,7 @@ COMMANDS = {
     "plan": "what a network would be on this node, and what a pod would get: a dry run",
     "status": "what this node's networks do, and what is wrong",
     "pods": "the attachments of this node",
+    "cluster": "the other nodes, and what addresses they have",
     "modes": "the installed network modes and their keys",
 }
 
@@ -107,9 +108,10 @@ def in_words(error: Exception) -> str:
 def expected_errors() -> tuple[type[Exception], ...]:
     """What is reported in a line; anything else is a fault of ours and shows its traceback."""
     from cnidaria.api import NotReady
+    from cnidaria.cluster import StoreError
     from cnidaria.cni.errors import CniError
     from cnidaria.node.install import InstallError
     from cnidaria.node.settings import SettingsError
     from cnidaria.plugins import PluginError
 
-    return (OSError, CniError, InstallError, NotReady, PluginError, SettingsError)
+    return (OSError, CniError, InstallError, NotReady, PluginError, SettingsError, StoreError)

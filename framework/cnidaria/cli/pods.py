@@ -6,6 +6,7 @@ import argparse
 import json
 
 from cnidaria.cli.options import add_paths, settings
+from cnidaria.cli.text import table
 from cnidaria.cni.errors import CniError
 from cnidaria.cni.result import Result
 from cnidaria.node import report
@@ -28,12 +29,7 @@ def run(options: argparse.Namespace) -> int:
         records = [{**one.to_record(), "request_id": one.request_id.hex()} for one in found]
         print(json.dumps(records, indent=2))
         return 0
-    rows = [HEADINGS, *(row(one, now) for one in found)]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for cells in rows:
-        print(
-            "  ".join(cell.ljust(width) for cell, width in zip(cells, widths, strict=True)).rstrip()
-        )
+    print(table(HEADINGS, (row(one, now) for one in found)))
     return 0
 
 

@@ -143,6 +143,11 @@ class Member:
         with self._lock, self._database.transaction(write=True) as db:
             return tables.remove_blocks(db, network, node or self._joined().name)
 
+    def blocks(self, network: str) -> Mapping[str, str]:
+        """See :meth:`ClusterStore.blocks`."""
+        with self._lock, self._database.transaction(write=False) as db:
+            return tables.read_blocks(db, network)
+
     def close(self) -> None:
         """Close the file. The node stays in it until its time is over."""
         self._database.close()
@@ -220,7 +225,11 @@ class Member:
     ) -> BlocksExhausted:
         claimed = {prefix: node for prefix, node in blocks.items() if inside(prefix, pool)}
         absent = sorted({node for node in claimed.values() if node not in nodes})
-        hint = f"; nodes that are not there have some: {', '.join(absent)}" if absent else ""
+        hint = ""
+        if absent:
+            hint = (
+                f"; nodes that are away have some: {', '.join(absent)} (cnidaria cluster --forget)"
+            )
         return BlocksExhausted(
             str(self._path),
             f"no /{length} is free in {pool}: {len(claimed)} claimed of {count}{hint}",

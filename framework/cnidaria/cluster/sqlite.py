@@ -94,6 +94,10 @@ class SqliteStore:
         """See :meth:`ClusterStore.release_blocks`."""
         return self._member.release_blocks(network, node)
 
+    def blocks(self, network: str) -> Mapping[str, str]:
+        """See :meth:`ClusterStore.blocks`."""
+        return self._member.blocks(network)
+
     def view(self) -> ClusterView:
         """See :meth:`ClusterStore.view`."""
         return self._observer.view()

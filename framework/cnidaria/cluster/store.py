@@ -60,6 +60,9 @@ class ClusterStore(Protocol):
     def release_blocks(self, network: str, node: str | None = None) -> tuple[str, ...]:
         """Give back the blocks of ``node`` (default: this one); what was given back."""
 
+    def blocks(self, network: str) -> Mapping[str, str]:
+        """The claimed blocks of a network: prefix to node, also of nodes that are away."""
+
     def view(self) -> ClusterView:
         """The living nodes, read now. A node just seen first is given the time to show life."""
 

@@ -228,7 +228,7 @@ def test_a_claimed_block_is_found_again_and_the_pool_ends(world: World) -> None:
     assert agents["n1"].member.claim_block("pods", "10.1.0.0/24", 25) == first
     second = agents["n2"].member.claim_block("pods", "10.1.0.0/24", 25)
     agents["n2"].member.leave()
-    full = r"no /25 is free in 10\.1\.0\.0/24: 2 claimed of 2; nodes .* not there .*: n2"
+    full = r"no /25 is free in 10\.1\.0\.0/24: 2 claimed of 2; nodes that are away .*: n2"
     with pytest.raises(BlocksExhausted, match=full):
         agents["n3"].member.claim_block("pods", "10.1.0.0/24", 25)
     agents["n2"].join("n2")
