@@ -4,6 +4,7 @@ pub mod codec;
 pub mod ipam;
 pub mod policy;
 pub mod prefix;
+pub mod routes;
 
 #[cfg(feature = "python")]
 mod python;

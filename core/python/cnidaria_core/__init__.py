@@ -13,6 +13,8 @@ from cnidaria_core._core import (
     PolicyFilter,
     PolicyReason,
     PolicyTables,
+    RouteTable,
+    RouteTableSnapshot,
     Verdict,
 )
 from cnidaria_core.errors import (
@@ -29,6 +31,7 @@ from cnidaria_core.errors import (
     InvalidObject,
     InvalidPool,
     InvalidPrefix,
+    InvalidValue,
     JournalError,
     MalformedBytes,
     PolicyError,
@@ -56,6 +59,7 @@ __all__ = [
     "InvalidObject",
     "InvalidPool",
     "InvalidPrefix",
+    "InvalidValue",
     "JournalError",
     "JournaledPool",
     "MalformedBytes",
@@ -68,6 +72,8 @@ __all__ = [
     "PolicyTables",
     "PoolError",
     "PoolExhausted",
+    "RouteTable",
+    "RouteTableSnapshot",
     "UnknownPod",
     "Verdict",
 ]

@@ -3,7 +3,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, Self, TypeAlias, TypedDict, final, type_check_only
+from typing import Any, Final, Literal, Self, TypeAlias, TypedDict, final, type_check_only
+
+from typing_extensions import Buffer
 
 _Address: TypeAlias = str | int | bytes | IPv4Address | IPv6Address
 _Prefix: TypeAlias = str | tuple[_Address, int] | IPv4Network | IPv6Network
@@ -784,3 +786,191 @@ class PolicyEngine:
 
     def __eq__(self, other: object, /) -> bool:
         """Return whether both have the same objects; versions and ids do not count."""
+
+_Routes: TypeAlias = Iterable[tuple[_Prefix, int]]
+_RouteChange: TypeAlias = tuple[str, int | None, int | None]
+_Order: TypeAlias = Literal["host", "network"]
+
+@type_check_only
+class RouteTableMemory(TypedDict):
+    """What a table takes, in bytes.
+
+    `lookup_v4`, `lookup_v6`: what lookups read. `total_v4`, `total_v6`: everything of the family,
+    with what updates need and what is kept free for them.
+    """
+
+    lookup_v4: int
+    lookup_v6: int
+    total_v4: int
+    total_v6: int
+
+@final
+class RouteTable:
+    """Routes by prefix, IPv4 and IPv6, of which lookups find the longest that matches.
+
+    A value is a number from 0 to `NO_VALUE` - 1. Prefixes may be text, tuples (address, length) or
+    networks of `ipaddress`; they come back as text, IPv4 before IPv6, by address, a prefix right
+    before what it covers. An address may be text, a number with its `family` (4 or 6), 4 or 16
+    bytes in network order, or an object of `ipaddress`. Wrong ones raise `InvalidPrefix`,
+    `InvalidValue`, `InvalidAddress`, `ValueError` if an address is not of the family, or
+    `TypeError`.
+
+    Every change makes a version of the table and shares with the one before what did not change.
+    Reading takes the newest version and never waits, whatever other threads do; bulk calls keep to
+    one version, and release the GIL.
+
+    Its length is the number of routes; iterating goes through the prefixes that are there now. Two
+    tables are equal if they have the same routes.
+    """
+
+    NO_VALUE: Final = 4294967295
+    """What `lookup_many` has for an address that no prefix covers; no value of a route."""
+
+    def __new__(cls, routes: _Routes | None = None) -> RouteTable:
+        """Make a table of (prefix, value) pairs: see `load`."""
+
+    def insert(self, prefix: _Prefix, value: int) -> int | None:
+        """Add a route or give it another value; return the value before, `None` if it is new."""
+
+    def remove(self, prefix: _Prefix) -> int | None:
+        """Remove a route; return its value, `None` if it was not there."""
+
+    def load(self, routes: _Routes) -> None:
+        """Add many (prefix, value) pairs, or give them other values; the last of a prefix counts.
+
+        It is done for all of them at once, or for none if one is wrong. Many at once take much less
+        time than one by one.
+        """
+
+    def load_buffers(
+        self, addresses: Buffer, lengths: Buffer, values: Buffer, *, order: _Order = "host"
+    ) -> None:
+        """Add the routes of three buffers of n rows, as `load` does.
+
+        `addresses` of one family and `order` are as in `lookup_many`; `lengths` are u8, `values`
+        are u32 in host order, both of shape (n,).
+
+        Raises `InvalidBuffer`, or `InvalidPrefix` or `InvalidValue` for the first wrong row.
+        """
+
+    def get(self, prefix: _Prefix) -> int | None:
+        """Return the value of this very prefix."""
+
+    def lookup(self, address: _Address, family: int | None = None) -> tuple[str, int] | None:
+        """Return the longest prefix that covers the address, and its value."""
+
+    def lookup_value(self, address: _Address, family: int | None = None) -> int | None:
+        """Return the value of the longest prefix that covers the address.
+
+        This is quicker than `lookup`, which has to make a text.
+        """
+
+    def lookup_many(
+        self, addresses: Buffer, *, order: _Order = "host", out: Buffer | None = None
+    ) -> Buffer:
+        """Return the values of n addresses of one family, `NO_VALUE` where no prefix covers one.
+
+        In `"host"` order, IPv4 addresses are u32 of shape (n,), IPv6 addresses u64 of shape (n, 2),
+        the upper half first. In `"network"` order they are bytes of shape (n, 4) or (n, 16), or for
+        IPv4 big-endian u32 of shape (n,), format `>I`. All are C-contiguous and aligned.
+
+        `out` is a writable buffer of u32 in host order of shape (n,), which is returned; without,
+        it is a new memoryview.
+
+        Raises `InvalidBuffer`.
+        """
+
+    def matches(self, address: _Address, family: int | None = None) -> list[tuple[str, int]]:
+        """Return all (prefix, value) whose prefixes cover the address, the longest first."""
+
+    def covered_by(self, prefix: _Prefix) -> list[tuple[str, int]]:
+        """Return all (prefix, value) that the prefix covers, itself too, in their order."""
+
+    def items(self) -> Iterator[tuple[str, int]]:
+        """Iterate over all (prefix, value) that are there now, in their order."""
+
+    def memory(self) -> RouteTableMemory:
+        """Return what the table takes, in bytes."""
+
+    def snapshot(self) -> RouteTableSnapshot:
+        """Return the table as it is now, for good; it takes no time.
+
+        As long as it is kept, what the table does not have any more stays in memory.
+        """
+
+    def diff(self, later: RouteTable | RouteTableSnapshot) -> list[_RouteChange]:
+        """Return what changed up to `later`: see `RouteTableSnapshot.diff`."""
+
+    def to_bytes(self) -> bytes:
+        """Return the table as bytes (versioned msgpack); equal tables have equal ones."""
+
+    @staticmethod
+    def from_bytes(data: bytes) -> RouteTable:
+        """Make a table that is equal to the one that `to_bytes` was called on.
+
+        Raises `MalformedBytes`.
+        """
+
+    def __len__(self) -> int:
+        """Return how many routes there are."""
+
+    def __iter__(self) -> Iterator[str]:
+        """Iterate over the prefixes that are there now, in their order."""
+
+    def __contains__(self, prefix: _Prefix, /) -> bool:
+        """Return whether there is a route of this very prefix."""
+
+    def __eq__(self, other: object, /) -> bool:
+        """Return whether both have the same routes."""
+
+@final
+class RouteTableSnapshot:
+    """A `RouteTable` as it was at one moment: it never changes. Made by `RouteTable.snapshot`.
+
+    Methods are as the table's.
+    """
+
+    def get(self, prefix: _Prefix) -> int | None:
+        """Return the value of this very prefix."""
+
+    def lookup(self, address: _Address, family: int | None = None) -> tuple[str, int] | None:
+        """See `RouteTable.lookup`."""
+
+    def lookup_value(self, address: _Address, family: int | None = None) -> int | None:
+        """See `RouteTable.lookup_value`."""
+
+    def lookup_many(
+        self, addresses: Buffer, *, order: _Order = "host", out: Buffer | None = None
+    ) -> Buffer:
+        """See `RouteTable.lookup_many`."""
+
+    def matches(self, address: _Address, family: int | None = None) -> list[tuple[str, int]]:
+        """See `RouteTable.matches`."""
+
+    def covered_by(self, prefix: _Prefix) -> list[tuple[str, int]]:
+        """See `RouteTable.covered_by`."""
+
+    def items(self) -> Iterator[tuple[str, int]]:
+        """Iterate over all (prefix, value), in their order."""
+
+    def diff(self, later: RouteTable | RouteTableSnapshot) -> list[_RouteChange]:
+        """Return (prefix, value before, value after) where they differ, in the order of prefixes.
+
+        `None` is for no route. Between snapshots of one table it costs what changed, not what there
+        is, unless the table has outgrown its storage in between.
+        """
+
+    def to_bytes(self) -> bytes:
+        """Return what `RouteTable.from_bytes` makes a table of."""
+
+    def __len__(self) -> int:
+        """Return how many routes there were."""
+
+    def __iter__(self) -> Iterator[str]:
+        """Iterate over the prefixes that were there, in their order."""
+
+    def __contains__(self, prefix: _Prefix, /) -> bool:
+        """Return whether there was a route of this very prefix."""
+
+    def __eq__(self, other: object, /) -> bool:
+        """Return whether both have the same routes."""

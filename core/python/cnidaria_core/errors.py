@@ -14,6 +14,7 @@ __all__ = [
     "InvalidObject",
     "InvalidPool",
     "InvalidPrefix",
+    "InvalidValue",
     "JournalError",
     "MalformedBytes",
     "PolicyError",
@@ -29,6 +30,10 @@ class CoreError(Exception):
 
 class InvalidPrefix(CoreError, ValueError):
     """The text is no prefix, or has bits set behind its length."""
+
+
+class InvalidValue(CoreError, ValueError):
+    """The number is no value of a route; the text says what is."""
 
 
 class InvalidBuffer(CoreError, ValueError):

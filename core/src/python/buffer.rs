@@ -131,6 +131,15 @@ impl<T: Item> Input<T> {
     }
 }
 
+/// The size of a buffer's items, and its width: 0 for a column.
+///
+/// `TypeError` if it is no buffer; what is neither column nor rows is left to [`Input::new`].
+pub fn layout(name: &str, value: &Bound<'_, PyAny>) -> PyResult<(usize, usize)> {
+    let held = hold(name, value)?;
+    let width = if let [_, width] = *held.shape() { width } else { 0 };
+    Ok((held.item_size(), width))
+}
+
 /// A column of items in host order that is written.
 pub struct Output<T> {
     value: Py<PyAny>,

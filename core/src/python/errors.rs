@@ -12,6 +12,7 @@ use crate::codec::CodecError;
 use crate::ipam::{self, BlockError, Error};
 use crate::policy;
 use crate::prefix::PrefixError;
+use crate::routes;
 
 import_exception!(cnidaria_core.errors, AddressOfOtherNode);
 import_exception!(cnidaria_core.errors, AddressOutOfRange);
@@ -25,6 +26,7 @@ import_exception!(cnidaria_core.errors, InvalidBuffer);
 import_exception!(cnidaria_core.errors, InvalidObject);
 import_exception!(cnidaria_core.errors, InvalidPool);
 import_exception!(cnidaria_core.errors, InvalidPrefix);
+import_exception!(cnidaria_core.errors, InvalidValue);
 import_exception!(cnidaria_core.errors, JournalError);
 import_exception!(cnidaria_core.errors, MalformedBytes);
 import_exception!(cnidaria_core.errors, PoolExhausted);
@@ -58,6 +60,14 @@ impl From<Error> for PyErr {
             }
             Error::OutOfRange(address) => AddressOutOfRange::new_err(address.to_string()),
             Error::Reserved(address) => AddressReserved::new_err(address.to_string()),
+        }
+    }
+}
+
+impl From<routes::Error> for PyErr {
+    fn from(error: routes::Error) -> Self {
+        match error {
+            routes::Error::Value => InvalidValue::new_err(error.to_string()),
         }
     }
 }

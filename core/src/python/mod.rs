@@ -13,6 +13,8 @@ mod policy_engine;
 mod policy_objects;
 mod policy_tables;
 mod policy_values;
+mod route_buffers;
+mod route_table;
 mod text;
 
 use pyo3::prelude::*;
@@ -33,6 +35,8 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<policy_values::PolicyDecision>()?;
     module.add_class::<policy_values::PolicyFilter>()?;
     module.add_class::<policy_values::PolicyReason>()?;
+    module.add_class::<route_table::RouteTable>()?;
+    module.add_class::<route_table::RouteTableSnapshot>()?;
     // PyO3 made it; what is public is said by the package.
     module.delattr("__all__")
 }

@@ -1,0 +1,201 @@
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::prefix;
+
+/// Routes by prefix, searched length by length.
+type Twin = BTreeMap<Prefix, Value>;
+
+fn matches(twin: &Twin, address: IpAddr) -> Vec<Route> {
+    let lengths = (0..=prefix::bits(address)).rev();
+    let covering = lengths.map(|length| Prefix::covering(address, length).unwrap());
+    covering.filter_map(|prefix| Some((prefix, *twin.get(&prefix)?))).collect()
+}
+
+/// Addresses that are near each other, so that prefixes cover each other.
+fn address() -> impl Strategy<Value = IpAddr> {
+    let v4 = (0..3u32, 0..4u32, any::<u8>(), any::<u8>()).prop_map(|(a, b, c, d)| {
+        let bits = (10 + a) << 24 | b << 16 | u32::from(c) << 8 | u32::from(d);
+        Ipv4Addr::from_bits(bits).into()
+    });
+    let v6 = (0..2u128, 0..3u128, any::<u8>(), 0..3u128, any::<u16>(), any::<u8>()).prop_map(
+        |(a, b, c, d, e, f)| {
+            let high = (0x2001 + a) << 112 | b << 100 | u128::from(c) << 96 | d << 84;
+            Ipv6Addr::from_bits(high | u128::from(e) << 68 | u128::from(f)).into()
+        },
+    );
+    prop_oneof![v4, v6]
+}
+
+fn any_prefix() -> impl Strategy<Value = Prefix> {
+    (address(), any::<u8>(), 0..4u8).prop_map(|(address, length, kind)| {
+        let bits = prefix::bits(address);
+        let length = match kind {
+            0 => length % (bits + 1),
+            1 => (16 + length % 16).min(bits),
+            _ => bits / 4 + length % (bits / 4 * 3 + 1),
+        };
+        Prefix::covering(address, length).unwrap()
+    })
+}
+
+fn value() -> impl Strategy<Value = Value> {
+    prop_oneof![0..4u32, any::<u32>().prop_map(|value| value.min(NO_VALUE - 1))]
+}
+
+#[derive(Debug, Clone)]
+enum Step {
+    Insert(Prefix, Value),
+    Remove(Prefix),
+    RemoveNth(usize),
+    Load(Vec<Route>),
+    Keep,
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        8 => (any_prefix(), value()).prop_map(|(prefix, value)| Step::Insert(prefix, value)),
+        1 => any_prefix().prop_map(Step::Remove),
+        4 => any::<usize>().prop_map(Step::RemoveNth),
+        1 => prop::collection::vec((any_prefix(), value()), 0..80).prop_map(Step::Load),
+        1 => Just(Step::Keep),
+    ]
+}
+
+/// Takes the step in both; they answer the same.
+fn take(step: Step, table: &mut RouteTable, twin: &mut Twin) {
+    match step {
+        Step::Insert(prefix, value) => {
+            assert_eq!(table.insert(prefix, value), Ok(twin.insert(prefix, value)));
+        }
+        Step::Remove(prefix) => assert_eq!(table.remove(prefix), twin.remove(&prefix)),
+        Step::RemoveNth(place) if !twin.is_empty() => {
+            let prefix = *twin.keys().nth(place % twin.len()).unwrap();
+            assert_eq!(table.remove(prefix), twin.remove(&prefix));
+        }
+        Step::Load(routes) => {
+            twin.extend(routes.iter().copied());
+            table.load(routes).unwrap();
+        }
+        Step::RemoveNth(_) | Step::Keep => {}
+    }
+}
+
+/// Addresses at the edges of the prefix.
+fn edges(prefix: Prefix) -> Vec<IpAddr> {
+    let step = |address: IpAddr, down: bool| -> IpAddr {
+        match address {
+            IpAddr::V4(v4) if down => Ipv4Addr::from_bits(v4.to_bits().wrapping_sub(1)).into(),
+            IpAddr::V4(v4) => Ipv4Addr::from_bits(v4.to_bits().wrapping_add(1)).into(),
+            IpAddr::V6(v6) if down => Ipv6Addr::from_bits(v6.to_bits().wrapping_sub(1)).into(),
+            IpAddr::V6(v6) => Ipv6Addr::from_bits(v6.to_bits().wrapping_add(1)).into(),
+        }
+    };
+    let (first, last) = (prefix.address(), prefix.last());
+    vec![step(first, true), first, last, step(last, false)]
+}
+
+fn values(snapshot: &Snapshot, addresses: &[IpAddr]) -> Vec<Value> {
+    let (mut v4, mut v6) = (Vec::new(), Vec::new());
+    for address in addresses {
+        match address {
+            IpAddr::V4(address) => v4.push(address.to_bits()),
+            IpAddr::V6(address) => v6.push(address.to_bits()),
+        }
+    }
+    let (mut values4, mut values6) = (vec![7; v4.len()], vec![7; v6.len()]);
+    snapshot.values4(&v4, &mut values4);
+    snapshot.values6(&v6, &mut values6);
+    let (mut values4, mut values6) = (values4.into_iter(), values6.into_iter());
+    let next = |address: &IpAddr| if address.is_ipv4() { values4.next() } else { values6.next() };
+    addresses.iter().map(next).map(Option::unwrap).collect()
+}
+
+fn compare(snapshot: &Snapshot, twin: &Twin, addresses: &[IpAddr]) {
+    assert_eq!(snapshot.len(), twin.len());
+    let many = values(snapshot, addresses);
+    for (address, many) in addresses.iter().zip(many) {
+        let expected = matches(twin, *address);
+        assert_eq!(snapshot.value(*address), expected.first().map(|route| route.1), "{address}");
+        assert_eq!(many, expected.first().map_or(NO_VALUE, |route| route.1), "{address}");
+        assert_eq!(snapshot.lookup(*address), expected.first().copied());
+        assert_eq!(snapshot.matches(*address).collect::<Vec<_>>(), expected);
+    }
+}
+
+fn compare_routes(snapshot: &Snapshot, twin: &Twin, prefixes: &[Prefix]) {
+    assert!(snapshot.routes().eq(twin.iter().map(|(prefix, value)| (*prefix, *value))));
+    for prefix in prefixes {
+        assert_eq!(snapshot.get(*prefix), twin.get(prefix).copied());
+        let covered = twin.iter().filter(|(other, _)| prefix.covers(other));
+        let covered: Vec<_> = covered.map(|(prefix, value)| (*prefix, *value)).collect();
+        assert_eq!(snapshot.covered_by(*prefix), covered);
+    }
+}
+
+fn changes(before: &Twin, after: &Twin) -> Vec<Change> {
+    let prefixes: std::collections::BTreeSet<_> = before.keys().chain(after.keys()).collect();
+    let change = |&prefix: &&Prefix| Change {
+        prefix: *prefix,
+        before: before.get(prefix).copied(),
+        after: after.get(prefix).copied(),
+    };
+    prefixes.iter().map(change).filter(|change| change.before != change.after).collect()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn a_table_is_like_its_twin(
+        steps in prop::collection::vec(step(), 1..120),
+        others in prop::collection::vec(address(), 20),
+        prefixes in prop::collection::vec(any_prefix(), 10),
+    ) {
+        let (mut table, mut twin) = (RouteTable::new(), Twin::new());
+        let mut kept: Vec<(Snapshot, Twin)> = Vec::new();
+        let mut addresses = others;
+        for (number, step) in steps.into_iter().enumerate() {
+            if let Step::Insert(prefix, _) | Step::Remove(prefix) = &step {
+                addresses.extend(edges(*prefix));
+            }
+            if matches!(step, Step::Keep) {
+                kept.push((table.snapshot(), twin.clone()));
+            }
+            take(step, &mut table, &mut twin);
+            if number % 10 == 0 {
+                compare(&table.snapshot(), &twin, &addresses[addresses.len().saturating_sub(40)..]);
+            }
+        }
+        kept.push((table.snapshot(), twin.clone()));
+        for (snapshot, twin) in &kept {
+            compare(snapshot, twin, &addresses);
+            compare_routes(snapshot, twin, &prefixes);
+        }
+        for pair in kept.windows(2) {
+            let expected = changes(&pair[0].1, &pair[1].1);
+            prop_assert_eq!(pair[0].0.diff(&pair[1].0), expected.clone());
+            prop_assert_eq!(pair[0].0 == pair[1].0, expected.is_empty());
+        }
+        let bytes = table.snapshot().to_bytes();
+        let again = RouteTable::from_bytes(&bytes).unwrap();
+        prop_assert!(again.snapshot() == table.snapshot());
+        compare(&again.snapshot(), &twin, &addresses);
+        prop_assert_eq!(again.snapshot().to_bytes(), bytes);
+        while let Some((prefix, value)) = twin.pop_first() {
+            prop_assert_eq!(table.remove(prefix), Some(value));
+        }
+        drop(kept);
+        table.insert("10.0.0.0/8".parse().unwrap(), 1).unwrap();
+        table.remove("10.0.0.0/8".parse().unwrap());
+        prop_assert!(table.is_empty() && table.is_clean());
+    }
+
+    #[test]
+    fn no_bytes_panic(bytes: Vec<u8>) {
+        let _ = RouteTable::from_bytes(&bytes);
+    }
+}

@@ -1,0 +1,247 @@
+//! Storage that the versions of a table share: words in one block, handed out as nodes.
+//!
+//! A node is written before the version that has it is published, and not again as long as a
+//! version is alive that has it: readers need no lock, and see what was published with the version.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+
+/// Words of a node's place and size come in fours.
+pub(super) const UNIT: usize = 4;
+
+/// The smallest block.
+const FIRST: usize = 256 * UNIT;
+
+/// The largest node, in units.
+const LARGEST: usize = 127;
+
+/// A block of words.
+#[derive(Debug)]
+pub(super) struct Words(Box<[AtomicU32]>);
+
+impl Words {
+    fn new(length: usize) -> Self {
+        Self(std::iter::repeat_with(AtomicU32::default).take(length).collect())
+    }
+
+    #[inline(always)]
+    pub fn get(&self, at: usize) -> u32 {
+        self.0[at].load(Relaxed)
+    }
+
+    #[inline]
+    pub fn slice(&self, at: usize, length: usize) -> &[AtomicU32] {
+        &self.0[at..at + length]
+    }
+
+    pub fn to_vec(&self, at: usize, length: usize) -> Vec<u32> {
+        self.slice(at, length).iter().map(|word| word.load(Relaxed)).collect()
+    }
+
+    fn write(&self, at: usize, words: &[u32]) {
+        for (slot, word) in self.0[at..at + words.len()].iter().zip(words) {
+            slot.store(*word, Relaxed);
+        }
+    }
+}
+
+/// The place of a node, in units.
+pub(super) type At = u32;
+
+/// A node that no version has from one on.
+#[derive(Debug, Clone, Copy)]
+struct Retired {
+    at: At,
+    units: u32,
+}
+
+/// Hands out nodes and takes them back, for the only writer.
+#[derive(Debug)]
+pub(super) struct Arena {
+    words: Arc<Words>,
+    /// Where nothing was handed out yet, in units.
+    end: usize,
+    /// The units of all nodes that the newest version has.
+    live: usize,
+    /// What is free below the end, by size in units.
+    free: Vec<Vec<At>>,
+    /// The sizes of which something is free, as bits.
+    sizes: u128,
+    /// What the version that is being made does not have any more.
+    retired: Vec<Retired>,
+    /// What older versions had: (the newest that has them, which).
+    past: VecDeque<(u64, Vec<Retired>)>,
+}
+
+impl Arena {
+    /// With room for so many words without growing.
+    pub fn new(words: usize) -> Self {
+        Self {
+            words: Arc::new(Words::new(words.next_multiple_of(UNIT).max(FIRST))),
+            end: 0,
+            live: 0,
+            free: vec![Vec::new(); LARGEST + 1],
+            sizes: 0,
+            retired: Vec::new(),
+            past: VecDeque::new(),
+        }
+    }
+
+    /// Gives back what was never used, but for some room; only before anything is published.
+    pub fn fit(&mut self) {
+        let room = self.end / 32 + LARGEST;
+        if (self.end + room) * UNIT < self.words.0.len() {
+            self.move_to((self.end + room) * UNIT);
+        }
+    }
+
+    pub fn words(&self) -> &Arc<Words> {
+        &self.words
+    }
+
+    /// The bytes of all nodes of the newest version.
+    pub fn live_bytes(&self) -> usize {
+        self.live * UNIT * 4
+    }
+
+    /// The bytes of everything.
+    pub fn bytes(&self) -> usize {
+        let lists: usize = self.free.iter().map(Vec::capacity).sum();
+        let past: usize = self.past.iter().map(|(_, retired)| retired.capacity()).sum();
+        let words = self.words.0.len() + lists + 2 * (past + self.retired.capacity());
+        4 * words
+    }
+
+    /// Makes a node.
+    pub fn add(&mut self, words: &[u32]) -> At {
+        let units = words.len().div_ceil(UNIT);
+        debug_assert!((1..=LARGEST).contains(&units));
+        let at = self.take(units);
+        self.live += units;
+        self.words.write(at as usize * UNIT, words);
+        at
+    }
+
+    /// Says that the version in the making does not have this node of so many words.
+    #[allow(clippy::cast_possible_truncation)] // nodes are small
+    pub fn retire(&mut self, at: At, words: usize) {
+        let units = words.div_ceil(UNIT);
+        self.live -= units;
+        self.retired.push(Retired { at, units: units as u32 });
+    }
+
+    /// Says that a version is published, after the one of this number.
+    pub fn published(&mut self, before: u64) {
+        if !self.retired.is_empty() {
+            let spare = Vec::with_capacity(self.retired.len());
+            self.past.push_back((before, std::mem::replace(&mut self.retired, spare)));
+        }
+    }
+
+    /// Frees what only versions before this one had.
+    pub fn reclaim(&mut self, oldest: u64) {
+        while self.past.front().is_some_and(|(last, _)| *last < oldest) {
+            let (_, retired) = self.past.pop_front().expect("it has a front");
+            self.release(&retired);
+        }
+    }
+
+    fn release(&mut self, retired: &[Retired]) {
+        for one in retired {
+            self.keep(one.at, one.units as usize);
+        }
+    }
+
+    fn keep(&mut self, at: At, units: usize) {
+        self.free[units].push(at);
+        self.sizes |= 1 << units;
+    }
+
+    fn take(&mut self, units: usize) -> At {
+        if let Some(at) = self.reused(units) {
+            return at;
+        }
+        if (self.end + units) * UNIT > self.words.0.len() {
+            self.grow();
+            if let Some(at) = self.reused(units) {
+                return at;
+            }
+        }
+        let at = At::try_from(self.end).expect("fewer nodes than memory can hold");
+        self.end += units;
+        at
+    }
+
+    /// A free node of this size, or a part of a larger one.
+    #[allow(clippy::cast_possible_truncation)] // nodes are small
+    fn reused(&mut self, units: usize) -> Option<At> {
+        let fitting = self.sizes & (u128::MAX << units);
+        if fitting == 0 {
+            return None;
+        }
+        let size = fitting.trailing_zeros() as usize;
+        let at = self.free[size].pop().expect("the bit says so");
+        if self.free[size].is_empty() {
+            self.sizes &= !(1 << size);
+        }
+        if size > units {
+            self.keep(at + units as u32, size - units);
+        }
+        Some(at)
+    }
+
+    /// Joins what is free side by side.
+    fn join(&mut self) {
+        let mut free: Vec<(usize, usize)> = Vec::new();
+        for (units, places) in self.free.iter_mut().enumerate() {
+            free.extend(places.drain(..).map(|at| (at as usize, units)));
+        }
+        self.sizes = 0;
+        free.sort_unstable();
+        let mut open: Option<(usize, usize)> = None;
+        for (at, units) in free {
+            open = match open {
+                Some((start, length)) if start + length == at => Some((start, length + units)),
+                other => {
+                    self.keep_run(other);
+                    Some((at, units))
+                }
+            };
+        }
+        self.keep_run(open);
+    }
+
+    #[allow(clippy::cast_possible_truncation)] // what is below the end fits
+    fn keep_run(&mut self, run: Option<(usize, usize)>) {
+        let Some((start, length)) = run else { return };
+        for at in (start..start + length).step_by(LARGEST) {
+            self.keep(at as At, LARGEST.min(start + length - at));
+        }
+    }
+
+    /// Moves to another block, and leaves this one to the versions that are: whatever they alone
+    /// have is free in the new one. Nodes keep their places.
+    #[cold]
+    fn grow(&mut self) {
+        for (_, retired) in std::mem::take(&mut self.past) {
+            self.release(&retired);
+        }
+        let retired = std::mem::take(&mut self.retired);
+        self.release(&retired);
+        self.join();
+        let capacity = self.words.0.len();
+        // Where a quarter is free, now in one piece, there is room enough.
+        let unused = self.end - self.live;
+        let more = if unused * 4 < self.end { capacity / 8 } else { 0 } + LARGEST * UNIT;
+        self.move_to((capacity + more).next_multiple_of(UNIT));
+    }
+
+    fn move_to(&mut self, capacity: usize) {
+        let words = Words::new(capacity);
+        for (to, from) in words.0.iter().zip(&self.words.0[..self.end * UNIT]) {
+            to.store(from.load(Relaxed), Relaxed);
+        }
+        self.words = Arc::new(words);
+    }
+}
