@@ -7,6 +7,8 @@ from typing import Any, Final, Literal, Self, TypeAlias, TypedDict, final, type_
 
 from typing_extensions import Buffer
 
+from typing_extensions import Buffer
+
 _Address: TypeAlias = str | int | bytes | IPv4Address | IPv6Address
 _Prefix: TypeAlias = str | tuple[_Address, int] | IPv4Network | IPv6Network
 _Change: TypeAlias = tuple[str, str | None, str | None]
@@ -758,6 +760,30 @@ class PolicyEngine:
         the destination port, for TCP, UDP and SCTP only.
 
         Raises `UnknownPod`, `InvalidAddress`, and `ValueError` for a protocol or port that is none.
+        """
+
+    def verdicts(
+        self,
+        src: Buffer,
+        dst: Buffer,
+        protocols: Buffer,
+        ports: Buffer,
+        *,
+        out: Buffer | None = None,
+    ) -> memoryview:
+        """Decide many connections between addresses; the GIL is released meanwhile.
+
+        All arguments have the buffer protocol, are C-contiguous and of the same length n:
+
+        * `src`, `dst`: u32 of shape (n,), IPv4 as numbers in host order; or u8 of shape (n, 4) or
+          (n, 16), addresses in network order;
+        * `protocols`: u8 of shape (n,), IP protocol numbers;
+        * `ports`: u16 of shape (n,) in host order, which count for TCP, UDP and SCTP;
+        * `out`: u8 of shape (n,), writable; a new memoryview without it. It is returned.
+
+        What is said is 1 where both sides allow, 0 where one denies, all of one version.
+
+        Raises `InvalidBuffer`, `TypeError` for what has no buffer.
         """
 
     def tables(self, node: str | None = None) -> PolicyTables:

@@ -261,7 +261,8 @@ fn check_shape(name: &str, held: &PyUntypedBuffer, width: usize) -> PyResult<usi
     Err(invalid(name, "it is not C-contiguous"))
 }
 
-fn check_rows(name: &str, found: usize, expected: usize) -> PyResult<()> {
+/// That a column is as long as another one.
+pub fn check_rows(name: &str, found: usize, expected: usize) -> PyResult<()> {
     if found == expected {
         return Ok(());
     }

@@ -9,6 +9,7 @@ mod block_pool;
 mod buffer;
 mod errors;
 mod journaled_pool;
+mod policy_bulk;
 mod policy_engine;
 mod policy_objects;
 mod policy_tables;

@@ -1,12 +1,15 @@
 //! `PolicyEngine` for Python.
 
-use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard};
 
+use hashbrown::HashMap;
 use pyo3::exceptions::{PyKeyError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyIterator, PyList, PyString};
 
 use super::address::from_text;
+use super::buffer::Output;
+use super::policy_bulk::Questions;
 use super::policy_objects::object;
 use super::policy_tables::{PolicyChanges, PolicyTables};
 use super::policy_values::PolicyReason;
@@ -16,9 +19,46 @@ use crate::policy::{self, End, Key, Kind, Reason, ReasonId};
 pub struct PolicyEngine {
     /// Shared with snapshots; whoever changes it first gets a copy.
     engine: RwLock<Arc<policy::PolicyEngine>>,
+    said: Mutex<Said>,
 }
 
+/// Verdicts as Python has them. There are few, asked for again and again.
+#[derive(Default)]
+struct Said {
+    version: u64,
+    verdicts: HashMap<policy::Verdict, Py<Verdict>>,
+}
+
+/// More are not remembered.
+const MOST_SAID: usize = 1 << 14;
+
 impl PolicyEngine {
+    fn of(engine: impl Into<Arc<policy::PolicyEngine>>) -> Self {
+        Self { engine: RwLock::new(engine.into()), said: Mutex::default() }
+    }
+
+    /// A verdict of the engine as an object, which is made once.
+    fn say(
+        &self,
+        py: Python<'_>,
+        engine: &policy::PolicyEngine,
+        verdict: policy::Verdict,
+    ) -> PyResult<Py<Verdict>> {
+        let mut said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = said.verdicts.get(&verdict) {
+            if said.version == engine.version() {
+                return Ok(known.clone_ref(py));
+            }
+        }
+        if said.version != engine.version() || said.verdicts.len() >= MOST_SAID {
+            said.verdicts.clear();
+            said.version = engine.version();
+        }
+        let made = Py::new(py, Verdict::new(engine, verdict))?;
+        said.verdicts.insert(verdict, made.clone_ref(py));
+        Ok(made)
+    }
+
     // A panic in the engine is a bug that its caller has seen; it goes on for the others.
     fn read(&self) -> RwLockReadGuard<'_, Arc<policy::PolicyEngine>> {
         self.engine.read().unwrap_or_else(PoisonError::into_inner)
@@ -38,7 +78,7 @@ impl PolicyEngine {
         if history == 0 {
             return Err(PyValueError::new_err("history: 0 is not a number of elements from 1 on"));
         }
-        Ok(Self { engine: RwLock::new(Arc::new(policy::PolicyEngine::new(history))) })
+        Ok(Self::of(policy::PolicyEngine::new(history)))
     }
 
     #[pyo3(signature = (obj, *, strict = true))]
@@ -79,11 +119,12 @@ impl PolicyEngine {
     #[pyo3(signature = (src, dst, protocol = None, port = None))]
     fn verdict(
         &self,
+        py: Python<'_>,
         src: &str,
         dst: &str,
         protocol: Option<&Bound<'_, PyAny>>,
         port: Option<u16>,
-    ) -> PyResult<Verdict> {
+    ) -> PyResult<Py<Verdict>> {
         let (src, dst) = (end(src)?, end(dst)?);
         let protocol = protocol.map_or(Ok(6), self::protocol)?;
         let port = match (policy::Protocol::from_number(protocol), port) {
@@ -99,13 +140,25 @@ impl PolicyEngine {
         };
         let engine = self.read();
         let verdict = engine.verdict(src, dst, protocol, port)?;
-        let reason = |id: ReasonId| (id, engine.reason(id).cloned().unwrap_or_default());
-        let audit = |decision: policy::Decision| decision.audit.map(|(_, id)| reason(id));
-        Ok(Verdict {
-            allowed: verdict.allowed(),
-            reasons: [reason(verdict.egress.reason), reason(verdict.ingress.reason)],
-            audits: [audit(verdict.egress), audit(verdict.ingress)],
-        })
+        self.say(py, &engine, verdict)
+    }
+
+    #[pyo3(signature = (src, dst, protocols, ports, *, out = None))]
+    fn verdicts<'py>(
+        &self,
+        py: Python<'py>,
+        src: &Bound<'py, PyAny>,
+        dst: &Bound<'py, PyAny>,
+        protocols: &Bound<'py, PyAny>,
+        ports: &Bound<'py, PyAny>,
+        out: Option<&Bound<'py, PyAny>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let questions = Questions::new(src, dst, protocols, ports)?;
+        let said = Output::new(py, "out", out, questions.rows())?;
+        // Not the lock: who changes something meanwhile gets a copy instead of waiting.
+        let engine = self.read().clone();
+        py.detach(|| questions.decide(&engine, &said));
+        Ok(said.finish(py))
     }
 
     #[pyo3(signature = (node = None))]
@@ -120,7 +173,7 @@ impl PolicyEngine {
     }
 
     fn snapshot(&self) -> Self {
-        Self { engine: RwLock::new(self.read().clone()) }
+        Self::of(self.read().clone())
     }
 
     fn reason(&self, reason: u32) -> PyResult<PolicyReason> {
@@ -190,6 +243,18 @@ pub struct Verdict {
     /// Of egress and ingress.
     reasons: [Named; 2],
     audits: [Option<Named>; 2],
+}
+
+impl Verdict {
+    fn new(engine: &policy::PolicyEngine, verdict: policy::Verdict) -> Self {
+        let reason = |id: ReasonId| (id, engine.reason(id).cloned().unwrap_or_default());
+        let audit = |decision: policy::Decision| decision.audit.map(|(_, id)| reason(id));
+        Self {
+            allowed: verdict.allowed(),
+            reasons: [reason(verdict.egress.reason), reason(verdict.ingress.reason)],
+            audits: [audit(verdict.egress), audit(verdict.ingress)],
+        }
+    }
 }
 
 #[pymethods]

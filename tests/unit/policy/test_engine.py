@@ -3,10 +3,19 @@
 from __future__ import annotations
 
 import json
+from array import array
+from ipaddress import IPv4Address
 from typing import Any
 
 import pytest
-from cnidaria_core import HistoryLost, InvalidAddress, InvalidObject, PolicyEngine, UnknownPod
+from cnidaria_core import (
+    HistoryLost,
+    InvalidAddress,
+    InvalidBuffer,
+    InvalidObject,
+    PolicyEngine,
+    UnknownPod,
+)
 
 
 def namespace(name: str, **labels: str) -> dict[str, Any]:
@@ -254,3 +263,43 @@ def test_json_and_mappings_are_the_same():
     other.apply(json.dumps(EXAMPLE).encode())
     assert not one.apply(json.dumps(EXAMPLE))
     assert one.tables() == other.tables()
+
+
+def test_verdicts_in_bulk_take_addresses_in_any_form() -> None:
+    made = engine(
+        pod("a/one", "10.0.0.1"), pod("a/two", "10.0.0.2"), policy("a/none", podSelector={})
+    )
+    asked = [
+        ("10.0.0.9", "10.0.0.1", 80),
+        ("10.0.0.1", "10.0.0.9", 80),
+        ("10.0.0.2", "10.0.0.1", 0),
+    ]
+    expected = [made.verdict(src, dst, "TCP", port).allowed for src, dst, port in asked]
+    assert expected == [False, True, False]
+    protocols, ports = bytes([6, 6, 6]), array("H", [80, 80, 0])
+    numbers = [array("I", [int(IPv4Address(one[at])) for one in asked]) for at in (0, 1)]
+    out = bytearray(3)
+    assert made.verdicts(*numbers, protocols, ports, out=out) is out
+    assert list(out) == expected
+    four = [b"".join(IPv4Address(one[at]).packed for one in asked) for at in (0, 1)]
+    shaped = [memoryview(one).cast("B", (3, 4)) for one in four]
+    assert list(made.verdicts(*shaped, protocols, ports)) == expected
+    assert list(made.verdicts(array("I"), array("I"), b"", array("H"))) == []
+
+
+def test_verdicts_in_bulk_refuse_other_buffers() -> None:
+    made, one, port = engine(), array("I", [1]), array("H", [1])
+    for name, arguments in {
+        "src": (array("Q", [1]), one, b"\6", port),
+        "dst": (one, array("I", [1, 2]), b"\6", port),
+        "protocols": (one, one, b"\6\6", port),
+        "ports": (one, one, b"\6", array("I", [1])),
+    }.items():
+        with pytest.raises(InvalidBuffer, match=f"^{name}: "):
+            made.verdicts(*arguments)
+    with pytest.raises(InvalidBuffer, match="read-only"):
+        made.verdicts(one, one, b"\6", port, out=bytes(1))
+    with pytest.raises(InvalidBuffer, match=r"src: its shape has to be \(n, 4\), not \(1, 3\)"):
+        made.verdicts(memoryview(bytes(3)).cast("B", (1, 3)), one, b"\6", port)
+    with pytest.raises(TypeError, match="buffer protocol"):
+        made.verdicts([1], one, b"\6", port)  # type: ignore[arg-type]

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from array import array
+from ipaddress import ip_address
+
 import pytest
 from cnidaria_core import PolicyEngine, PolicyReason
 from hypothesis import Phase, given, settings
@@ -22,6 +25,26 @@ def agrees(reason: PolicyReason, side: Side) -> bool:
     return tier and Reason(name, reason.rule) in side.because
 
 
+NUMBERS = {"TCP": 6, "UDP": 17, "SCTP": 132, "ICMP": 1}
+
+
+def in_bulk(engine: PolicyEngine, asked: list[tuple[str, str, str, int | None]]) -> list[bool]:
+    """The answers of one call; IPv4 as IPv6 has it, too."""
+
+    def column(at: int) -> memoryview:
+        packed = b"".join(as_ipv6(str(question[at])) for question in asked)
+        return memoryview(packed).cast("B", (len(asked), 16))
+
+    protocols = bytes(NUMBERS[protocol] for _, _, protocol, _ in asked)
+    ports = array("H", [port or 0 for *_, port in asked])
+    return [bool(one) for one in engine.verdicts(column(0), column(1), protocols, ports)]
+
+
+def as_ipv6(text: str) -> bytes:
+    address = ip_address(text)
+    return bytes(10) + b"\xff\xff" + address.packed if address.version == 4 else address.packed
+
+
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda one: one.name)
 def test_worked_example(example: Example) -> None:
     engine = PolicyEngine()
@@ -39,6 +62,9 @@ def test_verdicts_and_reasons_are_the_twins(world: list[Object]) -> None:
     engine = PolicyEngine()
     engine.load(world)
     twin, audited = Twin(world), Twin(world, audit=True)
+    assert in_bulk(engine, list(questions(world))) == [
+        engine.verdict(*question).allowed for question in questions(world)
+    ]
     for question in questions(world):
         verdict, truth = engine.verdict(*question), twin.verdict(*question)
         assert verdict.allowed is truth.allowed, (question, verdict, truth)

@@ -6,6 +6,7 @@ use hashbrown::{HashMap, HashSet};
 
 use super::journal::Entry;
 use super::partition::NOTHING;
+use super::row_map::RowMap;
 use super::rows::{Side, SideId, side, subject_of};
 use super::state::{PolicyEngine, SubjectRows};
 use super::traits::TraitId;
@@ -53,7 +54,7 @@ impl PolicyEngine {
         }
         self.note(id, before.as_deref(), made.as_deref());
         if let Some(before) = before {
-            for filter in before.rows.values().chain([&before.base, &before.default]) {
+            for filter in before.rows.filters().iter().chain([&before.base, &before.default]) {
                 self.give_filter(*filter);
             }
         }
@@ -202,33 +203,12 @@ impl PolicyEngine {
         if default(before) != default(now) {
             self.journal.push(Entry::Row((subject, way, None), default(before)));
         }
-        let none = HashMap::new();
-        let rows = |side: Option<&Side>| -> HashMap<PeerClass, FilterId> {
-            side.map_or_else(|| none.clone(), |side| side.rows.clone())
-        };
-        let (old, new) = (rows(before), rows(now));
-        let mut different: Vec<_> = old
-            .iter()
-            .filter(|(peer, filter)| new.get(*peer) != Some(*filter))
-            .map(|(peer, filter)| (*peer, Some(*filter)))
-            .chain(new.keys().filter(|peer| !old.contains_key(*peer)).map(|peer| (*peer, None)))
-            .collect();
-        different.sort_unstable();
-        for (peer, filter) in different {
+        let none = RowMap::default();
+        let old = before.map_or(&none, |side| &side.rows);
+        let new = now.map_or(&none, |side| &side.rows);
+        for (peer, filter) in changed(old, new) {
             self.journal.push(Entry::Row((subject, way, Some(peer)), filter));
-            match (filter.is_some(), new.contains_key(&peer)) {
-                (false, true) => self.row_sides_mut(peer).push(id),
-                (true, false) => self.row_sides_mut(peer).retain(|one| *one != id),
-                _ => {}
-            }
         }
-    }
-
-    fn row_sides_mut(&mut self, peer: PeerClass) -> &mut Vec<SideId> {
-        if self.row_sides.len() <= peer as usize {
-            self.row_sides.resize_with(peer as usize + 1, Vec::new);
-        }
-        &mut self.row_sides[peer as usize]
     }
 
     /// Choose the default again where rows have become many.
@@ -257,16 +237,25 @@ impl PolicyEngine {
                 self.crowded.insert(id);
             }
         }
-        self.row_sides_mut(peer).push(id);
         self.journal.push(Entry::Row((subject, WAYS[direction], Some(peer)), None));
+    }
+
+    /// The sides that may have a row for a peer class.
+    fn sides_of(&self, peer: PeerClass) -> Vec<SideId> {
+        let mut sides: Vec<_> = self.flipped.iter().copied().collect();
+        for one in self.links.traits(peer) {
+            sides.extend_from_slice(self.traits.sides(one));
+        }
+        sides.sort_unstable();
+        sides.dedup();
+        sides
     }
 
     /// Give a new peer class the rows of the one that it was part of.
     pub(super) fn copy_rows(&mut self, from: PeerClass, to: PeerClass) {
-        for id in self.row_sides_mut(from).clone() {
-            let Some(filter) = self.side(id).and_then(|side| side.rows.get(&from)).copied() else {
-                continue;
-            };
+        // The traits are the same, but for some that no side looks at.
+        for id in self.sides_of(to) {
+            let Some(filter) = self.side(id).and_then(|side| side.rows.get(from)) else { continue };
             self.filters.take_again(filter);
             self.add_row(id, to, filter);
         }
@@ -274,13 +263,7 @@ impl PolicyEngine {
 
     /// Make the rows of a new peer class.
     pub(super) fn make_rows(&mut self, peer: PeerClass) {
-        let mut sides: Vec<_> = self.flipped.iter().copied().collect();
-        for one in self.links.traits(peer) {
-            sides.extend_from_slice(self.traits.sides(one));
-        }
-        sides.sort_unstable();
-        sides.dedup();
-        for id in sides {
+        for id in self.sides_of(peer) {
             let (subject, direction) = subject_of(id);
             // Taken out meanwhile, so that the engine can be asked.
             let Some(side) = self.rows[subject as usize].sides[direction].take() else { continue };
@@ -297,15 +280,21 @@ impl PolicyEngine {
 
     /// Drop the rows of a peer class that is no more.
     pub(super) fn drop_rows(&mut self, peer: PeerClass) {
-        for id in std::mem::take(self.row_sides_mut(peer)) {
+        for id in self.sides_of(peer) {
             let (subject, direction) = subject_of(id);
             let side = self.rows[subject as usize].sides[direction].as_mut();
-            if let Some(filter) = side.and_then(|side| side.rows.remove(&peer)) {
+            if let Some(filter) = side.and_then(|side| side.rows.remove(peer)) {
                 let key: RowKey = (subject, WAYS[direction], Some(peer));
                 self.journal.push(Entry::Row(key, Some(filter)));
                 self.give_filter(filter);
             }
         }
+        debug_assert!(!self.has_rows(peer));
+    }
+
+    fn has_rows(&self, peer: PeerClass) -> bool {
+        let sides = self.rows.iter().flat_map(|rows| &rows.sides).flatten();
+        sides.into_iter().any(|side| side.rows.has(peer))
     }
 
     /// Whether policies other than NetworkPolicies have a say for a subject.
@@ -384,6 +373,16 @@ impl PolicyEngine {
         }
         Some(self.filters.take(filter, self.journal.clock()))
     }
+}
+
+/// The peer classes whose rows are not the same, with what they were, ascending.
+fn changed(old: &RowMap, new: &RowMap) -> Vec<(PeerClass, Option<FilterId>)> {
+    let gone = old.iter().filter(|(peer, filter)| new.get(*peer) != Some(*filter));
+    let come = new.iter().filter(|(peer, _)| !old.has(*peer));
+    let mut all: Vec<_> = gone.map(|(peer, filter)| (peer, Some(filter))).collect();
+    all.extend(come.map(|(peer, _)| (peer, None)));
+    all.sort_unstable();
+    all
 }
 
 /// The filter that most peer classes have. That of before stays unless another one has twice as

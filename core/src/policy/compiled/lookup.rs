@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 
 use super::holders::{EndpointId, NONE};
+use super::journal::NodeId;
 use super::partition::NOTHING;
 use super::state::{PolicyEngine, of_endpoint, of_segment};
 use crate::policy::error::{Error, Result};
@@ -11,15 +12,32 @@ use crate::policy::reason::ReasonId;
 use crate::policy::tables::{FilterId, PeerClass, SubjectClass, Way};
 use crate::policy::verdict::{End, Verdict};
 
-/// What counts of one end.
-#[derive(Debug, Clone, Copy)]
-struct Place {
-    address: IpAddr,
-    endpoint: Option<EndpointId>,
+/// What verdicts look at of an address, all in one place: it follows from the classes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Spot {
     peer: PeerClass,
     subject: SubjectClass,
     /// The node that a pod runs on, [`NONE`] of all others.
-    home: u32,
+    home: NodeId,
+    /// Whether a node has it.
+    host: bool,
+    /// Whether it counts.
+    counts: bool,
+}
+
+impl Spot {
+    /// What is nobody's, and of this peer class.
+    fn outside(peer: PeerClass) -> Self {
+        Self { peer, subject: NOTHING, home: NONE, host: false, counts: false }
+    }
+}
+
+/// One end.
+#[derive(Debug, Clone, Copy)]
+struct Place {
+    address: IpAddr,
+    endpoint: EndpointId,
+    spot: Spot,
 }
 
 impl PolicyEngine {
@@ -33,16 +51,25 @@ impl PolicyEngine {
         Ok(self.between(&src, &dst, point_of_number(protocol, port)))
     }
 
-    fn between(&self, src: &Place, dst: &Place, point: Point) -> Verdict {
-        if src.address == dst.address {
+    /// Whether connections between addresses may be made.
+    #[must_use]
+    pub fn allows(&self, src: IpAddr, dst: IpAddr, protocol: u8, port: u16) -> bool {
+        let (src, dst) = (self.place_of(src), self.place_of(dst));
+        self.between(&src, &dst, point_of_number(protocol, port)).allowed()
+    }
+
+    #[inline]
+    fn between(&self, from: &Place, to: &Place, point: Point) -> Verdict {
+        let (src, dst) = (&from.spot, &to.spot);
+        if from.address == to.address {
             return Verdict {
                 egress: self.decide(src.subject, Way::HairpinEgress, dst.peer, point),
                 ingress: self.decide(dst.subject, Way::HairpinIngress, src.peer, point),
             };
         }
-        let way = if self.is_home(src, dst) { Way::Local } else { Way::Egress };
+        let way = if self.is_home(from, to) { Way::Local } else { Way::Egress };
         let egress = self.decide(src.subject, way, dst.peer, point);
-        let ingress = match self.is_home(dst, src) {
+        let ingress = match self.is_home(to, from) {
             true => Decision { allow: true, reason: ReasonId::OWN_NODE, audit: None },
             false => self.decide(dst.subject, Way::Ingress, src.peer, point),
         };
@@ -76,41 +103,61 @@ impl PolicyEngine {
         }
     }
 
+    #[inline]
     fn place_of(&self, address: IpAddr) -> Place {
         let address = address.to_canonical();
         match self.holders.find(address) {
-            Some(id) => self.place_of_endpoint(id),
-            None => self.place_outside(address, None),
+            Some(id) => self.place_at(address, id),
+            None => Place { address, endpoint: NONE, spot: self.spot_outside(address) },
         }
     }
 
     fn place_of_endpoint(&self, id: EndpointId) -> Place {
-        let endpoint = self.holders.endpoint(id);
-        let Some(peer) = self.peers.class(of_endpoint(id)) else {
-            return self.place_outside(endpoint.address, Some(id));
+        self.place_at(self.holders.endpoint(id).address, id)
+    }
+
+    #[inline]
+    fn place_at(&self, address: IpAddr, endpoint: EndpointId) -> Place {
+        let spot = self.spots.get(endpoint as usize).copied().filter(|spot| spot.counts);
+        let spot = spot.unwrap_or_else(|| self.spot_outside(address));
+        Place { address, endpoint, spot }
+    }
+
+    fn spot_outside(&self, address: IpAddr) -> Spot {
+        let segment = of_segment(self.segments.at(address));
+        Spot::outside(self.peers.class(segment).unwrap_or(NOTHING))
+    }
+
+    /// Let what verdicts look at follow the classes of an address.
+    pub(super) fn respot(&mut self, id: EndpointId) {
+        let state = self.holders.endpoint(id).state;
+        let spot = match self.peers.class(of_endpoint(id)) {
+            None => Spot::outside(NOTHING),
+            Some(peer) => {
+                let pod = state.identity != NONE && !self.is_nodes(state.identity);
+                let home = if pod { state.node } else { NONE };
+                let subject = self.subject(state.identity);
+                Spot { peer, subject, home, host: state.host, counts: true }
+            }
         };
-        let subject = self.subject(endpoint.state.identity);
-        let pod = endpoint.state.identity != NONE && !self.is_nodes(endpoint.state.identity);
-        let home = if pod { endpoint.state.node } else { NONE };
-        Place { address: endpoint.address, endpoint: Some(id), peer, subject, home }
+        if self.spots.len() <= id as usize {
+            self.spots.resize(id as usize + 1, Spot::outside(NOTHING));
+        }
+        self.spots[id as usize] = spot;
     }
 
     fn is_nodes(&self, identity: u32) -> bool {
         self.identities.who(identity).namespace().is_none()
     }
 
-    fn place_outside(&self, address: IpAddr, endpoint: Option<EndpointId>) -> Place {
-        let segment = of_segment(self.segments.at(address));
-        let peer = self.peers.class(segment).unwrap_or(NOTHING);
-        Place { address, endpoint, peer, subject: NOTHING, home: NONE }
-    }
-
     /// Whether the second one is the node that the pod of the first one is on.
+    #[inline]
     fn is_home(&self, pod: &Place, other: &Place) -> bool {
-        let Some(endpoint) = other.endpoint.filter(|_| pod.home != NONE) else { return false };
-        self.holders.is_of_node(endpoint, pod.home)
+        let home = pod.spot.home;
+        other.spot.host && home != NONE && self.holders.is_of_node(other.endpoint, home)
     }
 
+    #[inline]
     fn decide(&self, subject: SubjectClass, way: Way, peer: PeerClass, point: Point) -> Decision {
         match self.filter_of(subject, way, peer) {
             Some(filter) => self.filters.value(filter).decide(point),
@@ -128,6 +175,6 @@ impl PolicyEngine {
             }
         };
         let side = rows.sides[direction].as_deref()?;
-        Some(side.rows.get(&peer).copied().unwrap_or(side.default))
+        Some(side.rows.get(peer).unwrap_or(side.default))
     }
 }

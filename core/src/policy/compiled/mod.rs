@@ -14,6 +14,7 @@ mod partition;
 mod policies;
 mod policy_changes;
 mod regroup;
+mod row_map;
 mod rows;
 mod segments;
 mod state;

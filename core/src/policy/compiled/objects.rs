@@ -271,6 +271,7 @@ impl PolicyEngine {
             let died: Vec<_> = died.map(Event::Died).into_iter().collect();
             self.peers_changed(&died, Rows::Other);
         }
+        self.respot(id);
         if moves {
             self.leave(old.identity);
         }

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use hashbrown::HashMap;
 use smallvec::SmallVec;
 
-use super::partition::Class;
 use super::policies::{Policies, PolicyId, Spans};
+use super::row_map::RowMap;
 use super::traits::TraitId;
 use crate::policy::filter::{Clause, Clauses, Filter, Isolation};
 use crate::policy::model::{Action, NamedPort, Tier};
@@ -45,7 +45,7 @@ pub struct Side {
     /// The filter of peers without a row.
     pub default: FilterId,
     /// The filters of the others.
-    pub rows: HashMap<Class, FilterId>,
+    pub rows: RowMap,
     /// With more rows than this, another default may be better.
     pub crowd: usize,
 }
@@ -77,7 +77,7 @@ impl Side {
             clustered: all.iter().any(|policy| policy.policy.tier != Tier::NetworkPolicy),
             base: 0,
             default: 0,
-            rows: HashMap::new(),
+            rows: RowMap::default(),
             crowd: 0,
         };
         made.names.sort();

@@ -9,6 +9,7 @@ use super::holders::{EndpointId, Holders, NONE};
 use super::identities::{Identities, IdentityId};
 use super::interned::Interned;
 use super::journal::{Journal, NodeId};
+use super::lookup::Spot;
 use super::partition::{Class, NOTHING, Partition};
 use super::policies::{Policies, PolicyId};
 use super::rows::{Side, SideId};
@@ -31,6 +32,8 @@ pub struct PolicyEngine {
     pub(super) policies: Policies,
     pub(super) identities: Identities,
     pub(super) holders: Holders,
+    /// By endpoint: what verdicts look at.
+    pub(super) spots: Vec<Spot>,
     pub(super) segments: Segments,
     pub(super) traits: Traits,
     pub(super) reasons: Interned<Arc<Reason>>,
@@ -46,8 +49,6 @@ pub struct PolicyEngine {
     pub(super) links: Links,
     /// By subject class.
     pub(super) rows: Vec<SubjectRows>,
-    /// By peer class: the sides that have a row for it.
-    pub(super) row_sides: Vec<Vec<SideId>>,
     /// Sides whose default is not what peers get that no rule names.
     pub(super) flipped: BTreeSet<SideId>,
     /// Sides that have so many rows that another default may be better.
@@ -212,6 +213,7 @@ impl PolicyEngine {
             policies: Policies::default(),
             identities: Identities::default(),
             holders: Holders::default(),
+            spots: Vec::new(),
             segments: Segments::default(),
             traits: Traits::default(),
             reasons: Interned::new(Reason::BUILT_IN.map(Arc::new)),
@@ -222,7 +224,6 @@ impl PolicyEngine {
             subjects: Partition::new(),
             links: Links::default(),
             rows: Vec::new(),
-            row_sides: Vec::new(),
             flipped: BTreeSet::new(),
             crowded: BTreeSet::new(),
             named: HashMap::new(),

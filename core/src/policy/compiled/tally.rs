@@ -57,6 +57,7 @@ impl PolicyEngine {
         if before == now {
             return;
         }
+        self.respot(id);
         let address = self.holders.endpoint(id).address;
         let endpoint = before.as_ref().and_then(Tally::endpoint);
         if endpoint != now.as_ref().and_then(Tally::endpoint) {

@@ -88,7 +88,7 @@ impl PolicyEngine {
         for (way, side) in [Way::Ingress, Way::Egress].into_iter().zip(&rows.sides) {
             let Some(side) = side else { continue };
             all.push(((subject, way, None), side.default));
-            all.extend(side.rows.iter().map(|(peer, id)| ((subject, way, Some(*peer)), *id)));
+            all.extend(side.rows.iter().map(|(peer, id)| ((subject, way, Some(peer)), id)));
         }
         let exempt = rows.exempt.iter();
         all.extend(exempt.map(|((way, peer), id)| ((subject, *way, Some(*peer)), *id)));
@@ -106,7 +106,7 @@ impl PolicyEngine {
         let side = rows.sides[direction].as_deref()?;
         match peer {
             None => Some(side.default),
-            Some(peer) => side.rows.get(&peer).copied(),
+            Some(peer) => side.rows.get(peer),
         }
     }
 
