@@ -20,6 +20,10 @@ from cnidaria.testing.runtime import Attachment, Runtime
 
 ROOT = Path("/run/demo")
 STORE = ROOT / "cluster.db"
+POLICIES = ROOT / "policies"
+"""Where network policies are written, for all nodes."""
+NAMESPACE = "demo"
+"""Kubernetes' namespace of the pods."""
 NETWORK = "pods"
 CNIDARIA = Path(sysconfig.get_path("scripts"), "cnidaria")
 PORT = 8080
@@ -33,7 +37,8 @@ def conflist(mode: str, node: str, portmap: Portmap) -> dict[str, Any]:
             "type": f"cnidaria-{mode}",
             "cluster": {"store": f"sqlite:{STORE}", "node": node},
             "ipam": {"clusterPools": [{"prefix": "10.244.0.0/16"}, {"prefix": "fd00:244::/48"}]},
-        }
+        },
+        {"type": "cnidaria-policy", "policies": [str(POLICIES)], "node": node},
     ]
     if portmap.usable:
         chain.append({"type": "portmap", "capabilities": {"portMappings": True}})
@@ -88,6 +93,12 @@ class Node:
     def cnidaria(self, *argv: str) -> str:
         """What the command ``cnidaria`` says on this node. Raises :class:`RuntimeError`."""
         return sh(str(CNIDARIA), *argv, netns=self.name)
+
+    def policy(self, *argv: str) -> subprocess.CompletedProcess[str]:
+        """What ``cnidaria policy`` says on this node, and its exit code."""
+        paths = (f"--state-dir={self.state_dir}", f"--conf-dir={self.conf_dir}")
+        command = inside(self.name, CNIDARIA, "policy", *argv, *paths)
+        return subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
 
     def install(self) -> None:
         """Write the executables and the conflist."""
@@ -184,6 +195,7 @@ class Pod:
         self.attachment = Attachment(
             container_id=self.name,
             netns=f"/run/netns/{self.name}",
+            args={"K8S_POD_NAMESPACE": NAMESPACE, "K8S_POD_NAME": self.name},
             capabilities={"portMappings": [mapping] if self.host_port else []},
         )
 

@@ -36,6 +36,7 @@ def look_around(stage: Stage) -> None:
         (f"./on {node} cnidaria pods", "its pods"),
         (f"./on {node} ip route", "its routes; ip -6 route, ip neigh, bridge fdb ..."),
         (f"./on {node} nft list ruleset", "its firewall"),
+        (f"./on {node} cnidaria policy matrix", "who can reach whom; write YAML into policies/"),
         (f"cat {node}/net.d/*.conflist", "all the configuration that it has"),
         (f"tail {node}.log", "what its agent says"),
     ]

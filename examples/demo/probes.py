@@ -6,8 +6,10 @@ import selectors
 import socket
 import subprocess
 import threading
+import time
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from itertools import product
 
 from fleet import PORT, Pod
@@ -142,6 +144,27 @@ def connect(asked: Sequence[Pair]) -> set[Pair]:
 
     with ThreadPoolExecutor(CONNECTIONS_AT_ONCE) as pool:
         return {pair for pair, fine in zip(asked, pool.map(works, asked), strict=True) if fine}
+
+
+def admitted(asked: Sequence[Pair], seconds: float) -> set[Pair]:
+    """The pairs whose TCP connection begins within so many seconds, all tried at once."""
+    found: set[Pair] = set()
+    with ExitStack() as stack, selectors.DefaultSelector() as selector:
+        for pair in asked:
+            source, target, family = pair
+            kind = socket.AF_INET if family == 4 else socket.AF_INET6
+            one = stack.enter_context(source.netns.socket(kind, socket.SOCK_STREAM))
+            one.setblocking(False)
+            one.connect_ex((target.addresses[family], PORT))
+            selector.register(one, selectors.EVENT_WRITE, pair)
+        deadline = time.monotonic() + seconds
+        while selector.get_map() and (left := deadline - time.monotonic()) > 0:
+            for key, _ in selector.select(left):
+                one = key.fileobj  # type: ignore[assignment]  # of those registered
+                selector.unregister(one)
+                if not one.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
+                    found.add(key.data)
+    return found
 
 
 class Conversation:

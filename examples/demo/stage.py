@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
-from fleet import NETWORK, ROOT, STORE, Node, Pod, conflist, wait_until
+from fleet import NETWORK, POLICIES, ROOT, STORE, Node, Pod, conflist, wait_until
 from lab import Lab
 from leftovers import State
 from portmap import Portmap
@@ -44,6 +45,7 @@ class Stage:
     def build(self) -> None:
         """The machines, and what a node is before cnidaria is on it."""
         ROOT.mkdir()
+        POLICIES.mkdir()
         self.lab.build()
         self.portmap = Portmap.find(self.lab.machines[0].name)
         for machine in self.lab.machines:
@@ -63,6 +65,13 @@ class Stage:
         pod = Pod(number, node, HOST_PORT + number if first else 0)
         self.pods.append(pod)
         return pod
+
+    def write(self, name: str, objects: Sequence[Mapping[str, object]]) -> None:
+        """Have a file of manifests, for all nodes, as ``kubectl get -o json`` writes it."""
+        whole = {"apiVersion": "v1", "kind": "List", "items": objects}
+        spare = ROOT / "spare.json"
+        spare.write_text(json.dumps(whole, indent=2))
+        spare.rename(POLICIES / f"{name}.json")
 
     def on(self, node: Node) -> list[Pod]:
         """The pods of a node."""

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from acts import attach, build, delete, prove, reach
 from crash import crash
 from keep import look_around
+from policies import policies
 from screen import Screen
 from stage import Stage, staged
 
@@ -23,7 +24,7 @@ def tell(mode: str, nodes: int, pods: int, *, keep: bool) -> int:
     screen.say(screen.paint("bold", f"cnidaria, {mode} mode: {nodes} nodes, {pods} pods"))
     with staged(Stage(screen, mode, nodes, pods)) as stage:
         try:
-            _play(stage, (build, attach, reach, crash))
+            _play(stage, (build, attach, reach, policies, crash))
             if keep:
                 look_around(stage)
             if stage.pods:

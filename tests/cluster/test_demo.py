@@ -30,8 +30,8 @@ def test_a_run_passes_all_its_checks(mode: str) -> None:
     assert LAST_LINE.fullmatch(lines[-1])
     assert "\x1b" not in done.stdout
     assert "\r" not in done.stdout
-    # Every pair by both protocols in both families, one more pod after the crash, and the rest.
-    assert int(lines[-1].split()[1]) > 4 * 3 * 2 * 2
+    # Every pair by both protocols in both families, and twice under policies; and the rest.
+    assert int(lines[-1].split()[1]) > 4 * 3 * 2 * 4
     assert not done.stderr
 
 

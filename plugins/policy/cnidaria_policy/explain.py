@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from ipaddress import ip_address
+from itertools import pairwise
 from struct import pack
 from typing import Final
 
@@ -193,7 +194,9 @@ def in_kernel(rules: Ruleset, one: Explanation, node: set[str]) -> Iterator[Kern
         return  # what a node sends to its pods passes no chain of ours
     for side in ("local",) if one.dst_address in node else ("egress", "ingress"):
         way = walk(rules, side, packet)
-        steps = [step.text for step in way.steps]
+        texts = [step.text for step in way.steps]
+        # What a look-up led to is told with it.
+        steps = [text for last, text in pairwise(("", *texts)) if not last.endswith(f": {text}")]
         if way.comment:
             steps.append(f"{way.chain}: {way.verdict}, {way.comment}")
         yield KernelSide("egress" if side == "local" else side, way.verdict == "accept", steps)
