@@ -7,8 +7,6 @@ from typing import Any, Final, Literal, Self, TypeAlias, TypedDict, final, type_
 
 from typing_extensions import Buffer
 
-from typing_extensions import Buffer
-
 _Address: TypeAlias = str | int | bytes | IPv4Address | IPv6Address
 _Prefix: TypeAlias = str | tuple[_Address, int] | IPv4Network | IPv6Network
 _Change: TypeAlias = tuple[str, str | None, str | None]
