@@ -523,6 +523,27 @@ def test_sweep_spares_what_it_cannot_see(node: CniNode) -> None:
         assert node.state()["pod links"]["p1"] == set()
 
 
+IPAM = network(type="cnidaria-ipam", ipam={"type": "cnidaria-ipam", "subnet": "10.1.0.0/24"})
+
+
+def test_sweep_asks_the_kernel_which_pods_live(node: CniNode) -> None:
+    """Of addresses under another plugin there is no link of ours to tell; nobody else gets them."""
+    pods = ("p1", "p2")
+    with node.agent(*SWEEPING) as agent:
+        for pod in pods:
+            path = node.dir / pod
+            path.symlink_to(node.netns(_pod(node, pod)))
+            node.call("ADD", pod, IPAM, CNI_NETNS=str(path)).result()
+            path.unlink()
+        time.sleep(1)
+        assert "swept" not in agent.log
+        node.end("p1")
+        # Its number is free, and the next one's.
+        node.call("ADD", _pod(node, "p3"), IPAM).result()
+        wait_for("the sweep", lambda: "swept pods/p1/" in agent.log, 30)
+        assert sorted(one.container for one in node.attachments()) == ["p2", "p3"]
+
+
 def _pod(node: CniNode, name: str) -> str:
     node.pod(name)
     return name

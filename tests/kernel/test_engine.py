@@ -15,7 +15,7 @@ import pytest
 from msgspec.structs import replace
 
 from cnidaria.cni.errors import CniError, Code
-from cnidaria.kernel import uapi
+from cnidaria.kernel import nsids, uapi
 from cnidaria.kernel.handle import Kernel
 from cnidaria.kernel.netns import NetNS
 from cnidaria.plan.attachment import Attachment
@@ -469,7 +469,25 @@ def test_sweep_waits_for_the_grace(node: NetNS, pod: NetNS, tmp_path: Path) -> N
     assert links(node) == {"cnd3"}
 
 
-def test_sweep_spares_pods_whose_path_is_not_seen(node: NetNS, pod: NetNS, tmp_path: Path) -> None:
+def test_sweep_spares_pods_whose_path_is_not_seen(node: NetNS, tmp_path: Path) -> None:
+    it = engine(tmp_path)
+    with new_namespace() as pod:
+        it.attach(attachment(1, pod, netns_path="/nowhere"), node, pod)
+        it.attach(attachment(2, pod, "eth1", netns_path="/nowhere", objects=()), node, pod)
+        assert it.sweep(node, 0) == []
+    number = it.store.all()[0].nsid
+    wait_for("the namespace to end", lambda: number not in nsids.living(node))
+    with new_namespace() as other:
+        assert nsids.number(node, other) == number
+        it.attach(attachment(3, other, netns_path="/nowhere"), node, other)
+        assert [one.container for one in it.sweep(node, 0)] == ["c1", "c2"]
+        assert [one.container for one in it.store.all()] == ["c3"]
+
+
+def test_sweep_where_namespaces_have_no_numbers(
+    node: NetNS, pod: NetNS, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(nsids, "number", lambda *_: nsids.NONE)
     it = engine(tmp_path)
     it.attach(attachment(1, pod, netns_path="/nowhere"), node, pod)
     it.attach(attachment(2, pod, "eth1", netns_path="/nowhere", objects=()), node, pod)

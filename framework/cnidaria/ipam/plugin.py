@@ -53,7 +53,7 @@ class IpamPlugin:
             old = self._engine.store.get(*key)
             if old and old.state == "attached" and request_id and old.request_id == request_id:
                 return Result.parse(old.result or {}, conf.cni_version)
-            self._engine.refuse_second(key)
+            self._engine.refuse_second(key, host, pod)
             if old:  # what a DEL could not finish, or a container that died without one, left
                 self._engine.detach(key, host, pod)
             owner = Owner.of(invocation)

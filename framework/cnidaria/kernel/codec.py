@@ -19,6 +19,7 @@ _HEADER = Struct("=IHHII")  # length, type, flags, sequence number, port
 _ATTR = Struct("=HH")  # length, type
 _U16 = Struct("=H")
 U32 = Struct("=I")
+_I32 = Struct("=i")
 HEADER_LENGTH = _HEADER.size
 _PAD = (b"", b"\0\0\0", b"\0\0", b"\0")
 
@@ -56,6 +57,11 @@ def u16(kind: int, value: int) -> bytes:
 def u32(kind: int, value: int) -> bytes:
     """An attribute of 32 bits, host order."""
     return attr(kind, U32.pack(value))
+
+
+def i32(kind: int, value: int) -> bytes:
+    """An attribute of 32 bits with a sign, host order."""
+    return attr(kind, _I32.pack(value))
 
 
 def be16(kind: int, value: int) -> bytes:

@@ -81,7 +81,7 @@ class Verbs:
 
     def _attach(self, call: Context) -> Attachment:
         if self._engine.store.get(*call.key) is not None:
-            self._engine.refuse_second(call.key)
+            self._engine.refuse_second(call.key, call.host, call.pod)
             # A DEL that could not finish left it, or a container that died without one.
             self._engine.detach(call.key, call.host, call.pod)
         network = self._open(call)

@@ -8,6 +8,7 @@ from typing import Any, Final, Literal
 
 import msgspec
 
+from cnidaria.kernel import nsids
 from cnidaria.plan.lease import Lease
 from cnidaria.plan.objects import MARK, Object, from_wire, to_wire
 
@@ -56,6 +57,7 @@ class _Recorded(msgspec.Struct, frozen=True, kw_only=True):
     request_id: bytes = b""
     netns_path: str = ""
     netns_cookie: int = 0
+    nsid: int = nsids.NONE
     host_cookie: int = 0
     config: dict[str, Any] = {}
     leases: tuple[Lease, ...] = ()
@@ -85,6 +87,7 @@ class Attachment(_Recorded, frozen=True, kw_only=True):
         request_id: of the request that made it; a repetition of that request gets ``result``.
         netns_path: where the container's namespace was found, may be gone or another one by now.
         netns_cookie: the kernel's lasting name of that namespace (``SO_NETNS_COOKIE``); 0 if none.
+        nsid: what the host's namespace calls the container's, as long as it lives.
         host_cookie: likewise of the namespace on the node's side.
         config: the configuration that ADD came with, as it came.
         delegate: configuration of the foreign IPAM plugin that must be called for DEL.

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from typing import Final
 
 from msgspec.structs import replace
 
 from cnidaria.cni.errors import CniError, Code
+from cnidaria.kernel import nsids
 from cnidaria.kernel.errors import Difference, KernelError
 from cnidaria.kernel.netns import NetNS
 from cnidaria.plan.attachment import Attachment, Key
@@ -18,6 +21,9 @@ from cnidaria.plan.namespaces import Places, Sides, search
 from cnidaria.plan.objects import Object
 from cnidaria.plan.sides import Hands, KernelFor
 from cnidaria.plan.store import Store
+
+ENDING: Final = 0.5
+"""Seconds that a namespace may take to end once nothing holds it any more."""
 
 Event = Callable[[Attachment], None]
 
@@ -84,13 +90,14 @@ class Transactions:
             attachment,
             host_cookie=host.cookie,
             netns_cookie=pod.cookie if pod else 0,
+            nsid=nsids.number(host, pod) if pod else nsids.NONE,
             created=self._clock(),
         )
         with self.exclusive(attachment.key):
             if again := self._repeated(attachment):
                 return again
             try:
-                self.refuse_second(attachment.key)
+                self.refuse_second(attachment.key, host, pod)
             except CniError:
                 self._released(attachment)  # these leases, not those of the one that is there
                 raise
@@ -123,7 +130,7 @@ class Transactions:
                 "networks of one node and interfaces of one pod must not overlap",
             )
 
-    def refuse_second(self, key: Key) -> None:
+    def refuse_second(self, key: Key, host: NetNS, pod: NetNS | None) -> None:
         """ADD of what is attached already changes nothing.
 
         What is left of a container that died without a DEL does not count.
@@ -132,13 +139,23 @@ class Transactions:
             CniError: code 103.
         """
         old = self.store.get(*key)
-        if old is not None and old.state == "attached" and not self._is_gone(old, None):
+        if old is not None and old.state == "attached" and self._lives_on(old, host, pod):
             raise CniError(
                 Code.ALREADY_ATTACHED,
                 f"container {old.container!r} is attached to network {old.network!r} "
                 f"by {old.ifname!r} already",
                 "DEL it first; nothing was changed",
             )
+
+    def _lives_on(self, old: Attachment, host: NetNS, pod: NetNS | None) -> bool:
+        """Whether its container does; the kernel takes its time to end a namespace."""
+        deadline = time.monotonic() + ENDING
+        while not self._is_gone(old, host, pod):
+            with Places(old, host, None) as sides:
+                if sides.pod is not None or time.monotonic() > deadline:
+                    return True
+            time.sleep(ENDING / 20)
+        return False
 
     def _repeated(self, attachment: Attachment) -> Attachment | None:
         old = self.store.by_request(attachment.request_id) if attachment.request_id else None
@@ -225,11 +242,13 @@ class Transactions:
                 raise as_cni_error(error, attachment) from error
             return found[0] if found else None
 
-    def _is_gone(self, attachment: Attachment, host: NetNS | None) -> bool:
+    def _is_gone(self, attachment: Attachment, host: NetNS, pod: NetNS | None = None) -> bool:
         """Whether the container's namespace is no more.
 
-        A path that cannot be seen from here proves nothing: a veth whose other end is in the
-        container lives as long as the container's namespace, and so does a process in it.
+        A path that cannot be seen from here proves nothing.
+
+        Args:
+            pod: a namespace that is known to live.
         """
         if not attachment.netns_cookie and not attachment.adopted:
             return False
@@ -239,11 +258,36 @@ class Transactions:
             with Places(attachment, host, None) as sides:
                 if sides.pod is not None:
                     return False
-                if sides.host and self._hands.spans(attachment.objects, sides.host):
-                    return False
-                if attachment.adopted:
-                    return sides.host is not None
+                gone = self._kernel_tells(attachment, sides.host, pod) if sides.host else None
+            if gone is not None or attachment.adopted:
+                return bool(gone)
             found = search(attachment.netns_cookie)
             if found:
                 found.close()
             return found is None
+
+    def _kernel_tells(self, attachment: Attachment, host: NetNS, pod: NetNS | None) -> bool | None:
+        """The same as far as the host's namespace tells; ``None`` if it does not.
+
+        A namespace's number is taken back when it ends, and may be another one's soon. Where it has
+        none, a veth with one end in it lives as long.
+        """
+        if attachment.nsid == nsids.NONE:
+            if self._hands.spans(attachment.objects, host):
+                return False
+            return True if attachment.adopted else None
+        try:
+            if attachment.nsid not in nsids.living(host):
+                return True
+        except KernelError:
+            return False
+        another = pod if pod and pod.cookie != attachment.netns_cookie else None
+        if another and nsids.number(host, another) == attachment.nsid:
+            return True
+        return any(
+            other.nsid == attachment.nsid
+            and other.host_cookie == attachment.host_cookie
+            and other.netns_cookie != attachment.netns_cookie
+            and other.created >= attachment.created
+            for other in self.store.all()
+        )
