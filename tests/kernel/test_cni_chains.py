@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 from collections.abc import Iterator
 from contextlib import nullcontext
 from typing import Any
@@ -10,9 +11,10 @@ from typing import Any
 import pytest
 
 from cnidaria.cni.errors import CniError
+from cnidaria.kernel.netns import NetNS
 from cnidaria.testing.runtime import Attachment, Runtime
 from support.cni import NETWORK, CniNode, network
-from support.namespaces import run
+from support.namespaces import new_namespace, run
 from support.needs import needs
 from support.node import PLUGIN_DIR
 
@@ -76,6 +78,67 @@ def test_reference_plugin_behind_ours(node: CniNode, version: str) -> None:
     chain("delete", "p1")
     chain("delete", "p1")
     assert_nothing_left(node)
+
+
+def reaches(namespace: NetNS, address: str) -> bool:
+    """Whether a ping gets an answer, without help of an earlier one."""
+    done = namespace.run(subprocess.run, ["ping", "-c1", "-W5", address], capture_output=True)
+    return done.returncode == 0
+
+
+@plugin("tuning")
+@pytest.mark.parametrize("type_", ["cnidaria-flat", "cnidaria-overlay"])
+def test_mac_that_a_plugin_behind_ours_changes(node: CniNode, type_: str) -> None:
+    """Node and pods find one another (docs/decisions/0006), though what the pod knew is gone."""
+    node.ip("link add up0 type bridge")
+    node.ip("address add 192.0.2.1/24 dev up0")
+    node.ip("address add 2001:db8::1/64 dev up0 nodad")
+    node.ip("link set up0 up")
+    mac = "c2:11:22:33:44:55"
+    main = {"type": type_, "ipam": NETWORK["ipam"], "uplink": "up0", "mtu": 1400}
+    chain = Chain(node, main, {"type": "tuning", "mac": mac})
+    found = [chain("add", pod) for pod in ("p1", "p2")]
+    for result in found:
+        assert result["interfaces"][1]["mac"] == mac
+    first, second = ([ip["address"].partition("/")[0] for ip in result["ips"]] for result in found)
+    assert node.pod_ip("p1", "neighbour") == ""
+    for v46, own in enumerate(("192.0.2.1", "2001:db8::1")):
+        assert reaches(node.pods["p1"], own)
+        assert reaches(node.host, second[v46])
+        assert reaches(node.pods["p2"], first[v46])
+    for pod in ("p1", "p2"):
+        chain("check", pod)
+        chain("delete", pod)
+    node.ip("link del up0")
+    assert_nothing_left(node)
+
+
+@pytest.mark.parametrize("node", ["agent"], indirect=True)
+def test_pod_without_default_route_is_found(node: CniNode) -> None:
+    """It does not hear who asks for it, so nobody needs to."""
+    routes = [{"dst": "198.51.100.0/24"}, {"dst": "2001:db8:100::/64"}]
+    ipam = {**NETWORK["ipam"], "routes": routes}
+    with new_namespace() as lan:
+        fd = f"/proc/self/fd/{lan.fd}"
+        node.host.run(
+            subprocess.run,
+            ["ip", "link", "add", "up0", "type", "veth", "peer", "up0", "netns", fd],
+            check=True,
+            pass_fds=[lan.fd],
+        )
+        for where, n in ((node.host, 1), (lan, 2)):
+            run(where, "ip", "address", "add", f"198.51.100.{n}/24", "dev", "up0")
+            run(where, "ip", "address", "add", f"2001:db8:100::{n}/64", "dev", "up0", "nodad")
+            run(where, "ip", "link", "set", "up0", "up")
+        node.ip("address add 192.0.2.1/24 dev lo")
+        run(lan, "ip", "route", "add", "10.1.0.0/24", "via", "198.51.100.1")
+        run(lan, "ip", "route", "add", "fd00:1::/64", "via", "2001:db8:100::1")
+        node.pod("p1")
+        run(node.pods["p1"], "sysctl", "-qw", "net.ipv4.conf.all.rp_filter=1")
+        result = node.add("p1", network(ipam=ipam, defaultRoute=False))
+        for ip in result["ips"]:
+            assert reaches(lan, ip["address"].partition("/")[0])
+        node.delete("p1")
 
 
 def test_plugin_that_fails_behind_ours(node: CniNode) -> None:

@@ -102,6 +102,23 @@ def test_a_link_that_is_changed(name: str, change: str, node: Node) -> None:
     assert name in links(node.host)
 
 
+def test_the_mac_of_a_pod_is_left_alone_and_keeps_nothing_else_back(
+    node: Node, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A later plugin of the chain, or the pod itself, has changed it (docs/decisions/0006)."""
+    run(node.pod, "ip", "link", "set", "eth0", "address", "02:00:00:00:00:99")
+    run(node.host, "ip", "link", "set", "cnd1", "mtu", "1300")
+
+    def mtu() -> int | None:
+        link = Kernel(node.host).link("cnd1")
+        return link.mtu if link else None
+
+    wait_for("repair", lambda: mtu() == 1400)
+    peer = Kernel(node.pod).link("eth0")
+    assert peer is not None and peer.mac == "02:00:00:00:00:99"
+    assert "cannot be put back" not in caplog.text
+
+
 def test_an_uplink_that_comes_back(node: Node) -> None:
     run(node.host, "ip", "link", "set", "up0", "down")
     wait_for("the refusal", lambda: node.repairer.counts["refused"] > 0)

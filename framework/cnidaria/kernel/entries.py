@@ -18,12 +18,18 @@ from cnidaria.kernel.session import Session, need_index
 _IFADDRMSG = Struct("=BBBBi")  # family, prefix length, flags, scope, index
 _NDMSG = Struct("=BxxxiHBB")  # family, index, state, flags, type
 _FIB_RULE = Struct("=BBBBBBBBI")  # family, dst_len, src_len, tos, table, 0, 0, action, flags
-_HOST_SCOPE = SCOPES["host"]
 
 
 def protocol_of(attrs: Attrs, kind: int) -> int:
     """Who made it; 0 if nobody said."""
     return number(attrs.get(kind, b"\0"))
+
+
+def _scope(raw: bytes) -> int:
+    """Of IPv4 addresses, as the kernel has it of IPv6 ones: loopback, link-local, all others."""
+    if len(raw) == 4 and raw[0] == 127:
+        return SCOPES["host"]
+    return SCOPES["link" if raw[:2] == b"\xa9\xfe" and len(raw) == 4 else "global"]
 
 
 class Addresses(Entry[Address]):
@@ -42,11 +48,9 @@ class Addresses(Entry[Address]):
     def _body(obj: Address, index: int) -> bytes:
         address, _, bits = obj.address.partition("/")
         raw = packed(address)
-        loopback = raw[0] == 127 and len(raw) == 4
-        scope = _HOST_SCOPE if loopback else 0
         return b"".join(
             (
-                _IFADDRMSG.pack(codec.family(address), int(bits), 0, scope, index),
+                _IFADDRMSG.pack(codec.family(address), int(bits), 0, _scope(raw), index),
                 attr(uapi.IFA_LOCAL, raw),
                 attr(uapi.IFA_ADDRESS, raw),
                 codec.u32(uapi.IFA_FLAGS, uapi.IFA_F_NODAD if obj.nodad else 0),

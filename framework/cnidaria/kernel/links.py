@@ -46,6 +46,9 @@ _CHANGED: Mapping[str, Callable[[Any], bytes]] = {
 }
 """What can be changed on a link that is there."""
 
+_LEFT = ("alias", "up", "peer up", "peer_mac")
+"""What is set anyway, or is the other namespace's to change: a later plugin may give it a MAC."""
+
 
 def set_link(name: str, *attrs: bytes, up: bool = False) -> Request:
     """Change a link."""
@@ -116,7 +119,7 @@ class Links(Driver[L]):
             if difference.field in _CHANGED:
                 change = set_link(obj.name, _CHANGED[difference.field](difference.expected))
                 session.queue("add", obj, change)
-            elif difference.field not in ("alias", "up", "peer up"):
+            elif difference.field not in _LEFT:
                 raise taken(obj, f"another is there: {difference}", obj.name)
 
     def _rename_back(self, session: Session, obj: L) -> LinkInfo | None:

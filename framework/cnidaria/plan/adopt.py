@@ -13,7 +13,7 @@ from ipaddress import ip_network
 from cnidaria.kernel.handle import Kernel
 from cnidaria.plan.attachment import Attachment, Key, key_of
 from cnidaria.plan.lease import Lease
-from cnidaria.plan.objects import AnyLink, Neighbour, Object, Route
+from cnidaria.plan.objects import Address, AnyLink, Neighbour, Object, Route
 
 
 def unknown(kernel: Kernel, known: Callable[[], Iterable[Key]], now: float) -> Iterator[Attachment]:
@@ -35,7 +35,7 @@ def unknown(kernel: Kernel, known: Callable[[], Iterable[Key]], now: float) -> I
         links.pop(key, None)
     if not links:
         return
-    others = kernel.owned(Route, Neighbour)
+    others = kernel.owned(Address, Route, Neighbour)
     for key, found in links.items():
         names = {name for link in found for name in link.names()}
         on_them = [one for one in others if names & {*one.on()}]

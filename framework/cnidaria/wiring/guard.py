@@ -19,6 +19,8 @@ POD_LINKS: Final = "cnd*"
 """Every pod's link on the host has such a name (:attr:`Request.host_ifname`)."""
 
 RAW, SRCNAT = -300, 100
+SOLICITATION: Final = "135-136"
+"""ICMPv6 types of who asks for a MAC and who answers (RFC 4861)."""
 MULTICAST: Final = {4: ("224.0.0.0/4", "255.255.255.255/32"), 6: ("ff00::/8",)}
 _TYPES: Final = {4: "ipv4_addr", 6: "ipv6_addr"}
 _SADDR: Final = {4: expr.IP_SADDR, 6: expr.IP6_SADDR}
@@ -36,6 +38,13 @@ def firewall(net: Network[R]) -> Iterator[Object]:
     """The network's table: no spoofed source leaves a pod, and masquerading where wanted."""
     table = table_name(net)
     yield NftTable(table)
+    solicited = expr.rule(
+        expr.match(expr.IIFNAME, POD_LINKS),
+        expr.match(expr.IP6_SADDR, "fe80::/10"),
+        expr.match(expr.ICMPV6_TYPE, SOLICITATION),
+        expr.accept(),
+        comment="a pod and its node find one another",
+    )
     unrouted = [
         expr.rule(
             expr.match(expr.IIFNAME, POD_LINKS),
@@ -52,7 +61,8 @@ def firewall(net: Network[R]) -> Iterator[Object]:
         expr.drop(),
         comment="a source address that is not the pod's",
     )
-    yield NftChain(table, "sources", hook="prerouting", priority=RAW, rules=(*unrouted, spoofed))
+    rules = (solicited, *unrouted, spoofed)
+    yield NftChain(table, "sources", hook="prerouting", priority=RAW, rules=rules)
     if net.config.masquerades:
         yield from masquerading(net)
 

@@ -1,7 +1,7 @@
 """A pod's side: interface, addresses, gateway, routes.
 
-The default gateway is link-local and answered by a permanent neighbour entry, so neither proxy ARP
-nor an address on the host's end is needed.
+The default gateway is link-local, an address of the host's end and the same for every pod. The pod
+has a permanent neighbour entry for it; the host asks for the pod (docs/decisions/0006).
 """
 
 from __future__ import annotations
@@ -14,9 +14,10 @@ from cnidaria.ipam import LeaseSet
 from cnidaria.plan.objects import Address, Neighbour, Object, Route, Sysctl, Veth
 from cnidaria.plan.plan import Plan
 from cnidaria.wiring.config import R, check_mtu
-from cnidaria.wiring.routes import GATEWAYS, routes_by_node
+from cnidaria.wiring.routes import GATEWAYS, has_default, routes_by_node
 
-HOST_BITS = {4: 32, 6: 128}
+GATEWAY_BITS = {4: 32, 6: 64}
+"""Prefix lengths of the gateways on the host's end; IPv6 has one for all that is link-local."""
 
 
 def routed_pod(request: Request, net: Network[R], mtu: int) -> Plan:
@@ -40,15 +41,43 @@ def routed_pod(request: Request, net: Network[R], mtu: int) -> Plan:
             alias=request.alias,
         )
     ]
-    if 6 in lease.families():
-        objects += with_ipv6(request)
-        objects.append(Sysctl.of_link(request.ifname, "ipv6", "accept_ra", "0", where="pod"))
-    for family in sorted(lease.families()):
-        objects.append(gateway(request, family))
-    for address in (ip_address(one.address) for one in lease.addresses):
-        objects += address_of(request, str(address), address.version)
-    objects += routes_by_node(request, net, lease)
+    # All of the host first, then all of the pod: each turn would be a batch of its own.
+    objects += host_side(request, net, lease)
+    objects += pod_side(request, net, lease)
     return Plan(objects)
+
+
+def host_side(request: Request, net: Network[R], lease: LeaseSet) -> Iterator[Object]:
+    """The host's end as the pod's gateway, and the way to the pod."""
+    for family in sorted(lease.families()):
+        address = f"{GATEWAYS[family]}/{GATEWAY_BITS[family]}"
+        yield Address(request.host_ifname, address, nodad=True)
+    for address in host_prefixes(lease):
+        # Of scope "link" what the node sends would come from the gateway's address.
+        yield Route(address, dev=request.host_ifname, scope="global")
+    if not has_default(net, lease, 4):
+        # Then it may not hear who asks for it: rp_filter counts for ARP, too.
+        for one in lease.addresses:
+            if ":" not in one.address:
+                yield Neighbour(request.host_ifname, one.address, request.mac)
+
+
+def pod_side(request: Request, net: Network[R], lease: LeaseSet) -> Iterator[Object]:
+    """The pod's addresses and routes, and a gateway that it need not ask for."""
+    if 6 in lease.families():
+        yield from with_ipv6(request)
+        yield Sysctl.of_link(request.ifname, "ipv6", "accept_ra", "0", where="pod")
+    for family in sorted(lease.families()):
+        yield Neighbour(request.ifname, GATEWAYS[family], request.host_mac, where="pod")
+    for address in host_prefixes(lease):
+        yield Address(request.ifname, address, nodad=True, where="pod")
+    yield from routes_by_node(request, net, lease)
+
+
+def host_prefixes(lease: LeaseSet) -> list[str]:
+    """The leased addresses, each as a prefix of its own."""
+    found = (ip_address(one.address) for one in lease.addresses)
+    return [f"{address}/{address.max_prefixlen}" for address in found]
 
 
 def addresses(request: Request, lease: LeaseSet) -> Iterator[Object]:
@@ -63,16 +92,3 @@ def addresses(request: Request, lease: LeaseSet) -> Iterator[Object]:
 def with_ipv6(request: Request) -> Iterator[Object]:
     """The pod's interface takes IPv6 addresses, whatever the namespace's default is."""
     yield Sysctl.of_link(request.ifname, "ipv6", "disable_ipv6", "0", where="pod")
-
-
-def gateway(request: Request, family: int) -> Object:
-    """The link-local gateway, resolved without a packet."""
-    return Neighbour(request.ifname, GATEWAYS[family], request.host_mac, where="pod")
-
-
-def address_of(request: Request, address: str, family: int) -> Iterator[Object]:
-    """One address of the pod, and the host's way to it."""
-    prefix = f"{address}/{HOST_BITS[family]}"
-    yield Address(request.ifname, prefix, nodad=family == 6, where="pod")
-    yield Route(prefix, dev=request.host_ifname, scope="link")
-    yield Neighbour(request.host_ifname, address, request.mac)

@@ -59,9 +59,19 @@ def declared(wanted: Wanted, dev: str, gateway: str | None, *, onlink: bool = Fa
     )
 
 
+def has_default(net: Network[R], lease: LeaseSet, family: int) -> bool:
+    """Whether the pod gets a default route of this family."""
+    return net.config.default_route or DEFAULTS[family] in _given(lease)
+
+
+def _given(lease: LeaseSet) -> set[str]:
+    """What the lease's routes in the main table lead to."""
+    return {wanted.dst for wanted in lease.routes if wanted.table in (None, 0, MAIN)}
+
+
 def _defaults(net: Network[R], lease: LeaseSet) -> Iterator[Wanted]:
     """A default route of each family where the mode's are wanted and the lease has none."""
-    given = {wanted.dst for wanted in lease.routes if wanted.table in (None, 0, MAIN)}
+    given = _given(lease)
     for family in sorted(lease.families()):
         if net.config.default_route and DEFAULTS[family] not in given:
             yield Wanted(DEFAULTS[family])
