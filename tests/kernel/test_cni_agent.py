@@ -435,6 +435,27 @@ def routes(node: CniNode) -> list[str]:
     return [line.split()[1] for line in lines if line.startswith("unreachable")]
 
 
+def test_two_conflists_that_overlap(node: CniNode) -> None:
+    """The first file has the addresses; of the other network it is said everywhere."""
+    node.conflist(flat("10.1.0.0/24"))
+    more = {"cniVersion": "1.1.0", "name": "more", "plugins": [flat("10.1.0.128/25")]}
+    path = node.settings.conf_dir / "20-more.conflist"
+    path.write_text(json.dumps(more))
+    first, second = "10.1.0.1-10.1.0.254", "10.1.0.129-10.1.0.254"
+    text = f"its addresses {second} (ipam) overlap with {first} of the network pods"
+    other = network(name="more", **flat("10.1.0.128/25"))
+    with node.agent() as agent:
+        assert text in node.call("STATUS", conf=other).error(50)
+        assert node.call("STATUS", conf=network(**flat("10.1.0.0/24"))).result() is None
+        problems = report.read(node.settings)["problems"]
+        assert problems.keys() == {"network more (cnidaria-flat)"}
+        assert text in problems["network more (cnidaria-flat)"]
+        assert agent.log.count(f"keeper: network more (cnidaria-flat): {text}") == 1
+        path.unlink()
+        agent.process.send_signal(signal.SIGHUP)
+        wait_for("the end of the problem", lambda: not report.read(node.settings)["problems"])
+
+
 def test_changed_conflists_are_taken_up(node: CniNode) -> None:
     with node.agent() as agent:
 

@@ -29,6 +29,7 @@ from cnidaria.ipam import (
     requested,
 )
 from cnidaria.ipam.delegate import Delegation
+from cnidaria.ipam.ranges import Range
 from cnidaria.ipam.routes import settled
 from cnidaria.kernel.netns import NetNS
 from cnidaria.node.membership import Membership
@@ -87,6 +88,17 @@ class Addresses:
         else:
             found = prefixes_of_foreign(conf.ipam)
         return tuple(str(ip_network(prefix)) for prefix in found)
+
+    def ranges(self, conf: NetConf, cluster: ClusterConfig | None) -> list[Range]:
+        """What our own pools of a network hand out of; none where others hand out.
+
+        Raises:
+            CniError: see :meth:`IpamConfig.of`.
+        """
+        if not conf.ipam or ipam_type(conf.ipam) != IPAM_TYPE:
+            return []
+        sets = IpamConfig.of(conf, self.claim(conf, cluster)).sets
+        return [one for ranges in sets for one in ranges.ranges]
 
     def releasing(self, attachment: Attachment) -> None:
         """Have the plugin that lent the addresses take them back, before we forget whose they are.

@@ -61,7 +61,7 @@ class Agent:
             await asyncio.to_thread(state.networks.retire_forgotten, but=host.cookie)
             keeper = Keeper(self._settings, state, host)
             await keeper.refresh()
-            server = Server(self._settings.socket, state.service(keeper.tends).answer)
+            server = Server(self._settings.socket, state.service(keeper.tends, keeper.clash).answer)
             self._handle_signals(keeper)
             server.listen()
             gc.collect()

@@ -10,7 +10,7 @@ import asyncio
 import logging
 import threading
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict
 from typing import Any
@@ -19,6 +19,7 @@ from cnidaria.api import NotReady
 from cnidaria.cluster import ClusterConfig, StoreError
 from cnidaria.cni.config import NetConf
 from cnidaria.cni.errors import CniError, Code
+from cnidaria.ipam.ranges import Range
 from cnidaria.kernel.handle import KernelError
 from cnidaria.kernel.netns import NetNS
 from cnidaria.node import confdir, report
@@ -63,6 +64,7 @@ class Keeper:
         self._stopped = False
         self._unsure = False  # what some network needs cannot be known now: nothing is taken away
         self._told: dict[str, Any] = {}
+        self._clashes: dict[NetworkId, str] = {}
 
     def wake(self) -> None:
         """Look now."""
@@ -76,6 +78,10 @@ class Keeper:
             self._compare_at = 0.0  # it may have come and gone between two looks
             self._look()
         return True
+
+    def clash(self, network: NetworkId, host: NetNS) -> str:
+        """What of a network's addresses another one of the conflists has before it, or ``""``."""
+        return self._clashes.get(network, "") if host.cookie == self._host.cookie else ""
 
     async def run(self) -> None:
         """Look again and again, until cancelled."""
@@ -134,6 +140,7 @@ class Keeper:
         confs = {**self._attached(), **self._configured}
         confs |= {one.id: one.conf for one in self._state.networks.used(self._host)}
         opened = [one for conf in confs.values() if (one := self._open(conf))]
+        self._compare(opened)
         self._publish(opened)
         self._sync(opened, nothing if self._unsure else everything)
         return opened
@@ -167,6 +174,20 @@ class Keeper:
             pods = self._state.store.has_pods(self._host.cookie, (conf.name, conf.type))
             self._unsure |= pods or not is_final(error)
             return None
+
+    def _compare(self, opened: Iterable[Opened]) -> None:
+        """Say which networks of the conflists give the same addresses; the first one has them."""
+        known = {one.id: one for one in opened}
+        ranges: dict[NetworkId, list[Range]] = {}
+        clashes: dict[NetworkId, str] = {}
+        for network in (one for one in self._configured if one in known):
+            with suppress(CniError):  # opening it has said so
+                own = self._state.addresses.ranges(known[network].conf, known[network].cluster)
+                if why := clash(own, {name: had for (name, _), had in ranges.items()}, network[0]):
+                    clashes[network] = why
+                    self._problem(f"network {network[0]} ({network[1]})", why)
+                ranges[network] = own
+        self._clashes = clashes
 
     def _publish(self, opened: Iterable[Opened]) -> None:
         for one in opened:
@@ -229,6 +250,23 @@ class Keeper:
 def is_final(error: CniError | NotReady) -> bool:
     """Whether a network cannot be before its configuration is another one."""
     return isinstance(error, CniError) and error.code == Code.INVALID_CONFIG
+
+
+def clash(own: Iterable[Range], others: Mapping[str, Iterable[Range]], name: str) -> str:
+    """The first range of a network that another one hands out of, too, or ``""``.
+
+    Args:
+        others: of other networks, by name; those of this ``name`` share its pools.
+    """
+    for mine in own:
+        for other, theirs in others.items():
+            for one in theirs:
+                if other != name and mine.overlaps(one):
+                    return (
+                        f"its addresses {mine} ({mine.path}) overlap with {one} of the network "
+                        f"{other}; networks of one node must not overlap"
+                    )
+    return ""
 
 
 def describe(one: Opened) -> tuple[str, dict[str, Any]]:

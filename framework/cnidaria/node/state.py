@@ -18,7 +18,7 @@ from cnidaria.node.membership import Membership
 from cnidaria.node.networks import Networks
 from cnidaria.node.service import Service
 from cnidaria.node.settings import Settings
-from cnidaria.node.verbs import Tends, Verbs, nobody
+from cnidaria.node.verbs import Clash, Tends, Verbs, nobody, unknown
 from cnidaria.plan.engine import Engine
 from cnidaria.plan.journal import Journal
 from cnidaria.plan.statelock import StateLock
@@ -49,9 +49,9 @@ class State:
     networks: Networks
     lock: StateLock
 
-    def service(self, tends: Tends = nobody) -> Service:
-        """What answers calls; ``tends``: see :class:`~cnidaria.node.verbs.Verbs`."""
-        verbs = Verbs(self.engine, self.networks, self.addresses, tends)
+    def service(self, tends: Tends = nobody, clash: Clash = unknown) -> Service:
+        """What answers calls; the arguments: see :class:`~cnidaria.node.verbs.Verbs`."""
+        verbs = Verbs(self.engine, self.networks, self.addresses, tends, clash)
         return Service(verbs, IpamPlugin(self.engine, self.pools))
 
     def recover(self, host: NetNS) -> None:

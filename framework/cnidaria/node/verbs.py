@@ -34,6 +34,14 @@ def nobody(_network: NetworkId, _host: NetNS) -> bool:
     return False
 
 
+Clash = Callable[[NetworkId, NetNS], str]
+
+
+def unknown(_network: NetworkId, _host: NetNS) -> str:
+    """A one-shot run knows one network only."""
+    return ""
+
+
 @dataclass(frozen=True)
 class Context:
     """One call, parsed: what is asked, and the namespaces it is about."""
@@ -57,15 +65,22 @@ class Verbs:
     Args:
         tends: told of a network that may have lost its last pod; whether it looks after that
             node, and so has seen to it.
+        clash: what of a network's addresses another one of the node has before it, or ``""``.
     """
 
     def __init__(
-        self, engine: Engine, networks: Networks, addresses: Addresses, tends: Tends = nobody
+        self,
+        engine: Engine,
+        networks: Networks,
+        addresses: Addresses,
+        tends: Tends = nobody,
+        clash: Clash = unknown,
     ) -> None:
         self._engine = engine
         self._networks = networks
         self._addresses = addresses
         self._tends = tends
+        self._clash = clash
 
     def add(self, call: Context) -> bytes:
         """Attach; the result in the configuration's version."""
@@ -149,6 +164,8 @@ class Verbs:
             self._networks.bring_up(network, call.host, look=True)
             claim = self._addresses.claim(call.conf, network.cluster)
             self._addresses.status(call.conf, call.invocation, call.host, claim)
+            if clash := self._clash(network.id, call.host):
+                raise NotReady(clash)
         except NotReady as error:
             code = Code.LIMITED_CONNECTIVITY if error.limited else Code.NOT_AVAILABLE
             raise CniError(code, f"{call.conf.type}: {error}") from error
