@@ -96,6 +96,11 @@ bench-core: build ## Compare the core's tables with their peers in one run (ARGS
 	@scripts/setup-bench-peers
 	$(BIN)/python benchmarks/core $(ARGS)
 
+.PHONY: bench-policy
+bench-policy: test-setup ## What policies cost, beside iptables and NFQUEUE (JSON and plots in benchmarks/results)
+	@scripts/setup-bench-peers kube-network-policies
+	scripts/in-namespaces $(BIN)/python benchmarks policy $(ARGS)
+
 .PHONY: fuzz
 fuzz: ## Fuzz the core's parsers and tables (SECONDS=60 for each, ARGS="prefix" for one target)
 	scripts/fuzz $(or $(SECONDS),60) $(ARGS)

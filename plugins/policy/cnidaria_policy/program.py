@@ -16,7 +16,8 @@ the few rules between; it is put back to what packets have there (docs/decisions
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from operator import itemgetter
 from typing import Any, Final, Literal
 
 from cnidaria_core import PolicyChanges, PolicyDecision, PolicyFilter, PolicyReason, PolicyTables
@@ -263,29 +264,37 @@ class Program:
         if not one.ports:
             return
         there = self._numbers.filters.of(number)
-        ranged = any(first != last for _, first, last, _ in one.ports)
+        by_port = self._ports_set(there, one) if has_set(one) else self._ports_rules(one)
+        rest = expr.rule(expr.goto(self._decision(one.default)))
+        self._chain(NftChain(self.table, names.filter_chain(there), rules=(*by_port, rest)))
+
+    def _ports_rules(self, one: PolicyFilter) -> Iterator[NftRule]:
+        for protocol, first, last, decision in sorted(one.ports, key=itemgetter(0, 1)):
+            of_protocol = expr.match(expr.L4PROTO, PROTOCOLS[protocol])
+            by_port = expr.match(expr.TH_DPORT, port_range(first, last))
+            yield expr.rule(of_protocol, by_port, expr.goto(self._decision(decision)))
+
+    def _ports_set(self, there: int, one: PolicyFilter) -> Iterator[NftRule]:
         ports = NftSet(
             self.table,
             names.ports_map(there),
             ("inet_proto", "inet_service"),
             data=("verdict",),
-            interval=ranged,
+            interval=any(first != last for _, first, last, _ in one.ports),
         )
         self._set(ports)
         for protocol, first, last, decision in one.ports:
-            key = (PROTOCOLS[protocol], str(first) if first == last else f"{first}-{last}")
+            key = (PROTOCOLS[protocol], port_range(first, last))
             self._element(ports.name, key, (f"goto {self._decision(decision)}",))
-        by_port = expr.vmap((expr.L4PROTO, expr.TH_DPORT), ports)
-        rest = expr.goto(self._decision(one.default))
-        rules = (expr.rule(by_port), expr.rule(rest))
-        self._chain(NftChain(self.table, names.filter_chain(there), rules=rules))
+        yield expr.rule(expr.vmap((expr.L4PROTO, expr.TH_DPORT), ports))
 
     def _drop_filter(self, number: int) -> None:
         one = self._filters.pop(number)
         if one.ports:
             there = self._numbers.filters.of(number)
             self._no_chain(names.filter_chain(there))
-            self._no_set(names.ports_map(there))
+            if has_set(one):
+                self._no_set(names.ports_map(there))
         self._numbers.filters.drop(number)
         for decision in decisions(one):
             for name in {self._decision(decision), plain_chain(decision, self._numbers.reasons)}:
@@ -439,7 +448,19 @@ def torn(sets: Mapping[str, NftSet]) -> Iterable[NftRule]:
 
 # -- decisions -------------------------------------------------------------------------------------
 
+FEW: Final = 2
+"""Ports of a filter that are told by a rule each."""
 PROTOCOLS: Final = {6: "tcp", 17: "udp", 132: "sctp"}
+
+
+def has_set(one: PolicyFilter) -> bool:
+    """Whether its ports are worth a set: the kernel finds sets by going through all of a table."""
+    return len(one.ports) > FEW
+
+
+def port_range(first: int, last: int) -> str:
+    """As nft writes it."""
+    return str(first) if first == last else f"{first}-{last}"
 
 
 def decisions(one: PolicyFilter) -> set[PolicyDecision]:

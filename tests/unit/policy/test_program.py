@@ -29,13 +29,12 @@ def compiled(world: list[Object], node: str) -> tuple[PolicyEngine, Program]:
 def test_another_engine_calls_things_as_they_are_called_in_the_kernel(
     world: list[Object], random: object
 ) -> None:
-    """However the objects come, and whatever was there before: nothing is written anew."""
+    """In whatever order an agent reads them when it starts: nothing is written anew."""
     _, program = compiled(world, "n1")
     engine = PolicyEngine()
     others = list(world)
     random.shuffle(others)  # type: ignore[attr-defined]
-    for one in others:
-        engine.apply(one)
+    engine.load(others)
     tables = engine.tables("n1")
     again = Program(TABLE, numbering=aligned(tables, program.rules))
     again.update(tables)

@@ -4,6 +4,7 @@
 //	questions PATH  "source destination protocol port" in each line
 //	pass            decide them all; answers seconds
 //	verdicts        answers 0 and 1, in their order
+//	nfqueue NUMBER  from now on judge the packets of this queue, as it does on a node
 package main
 
 import (
@@ -161,6 +162,12 @@ func (e *engine) answer(command string) (map[string]any, error) {
 		return e.pass()
 	case "verdicts":
 		return e.verdicts()
+	case "nfqueue":
+		var queue uint16
+		if _, err := fmt.Sscan(path, &queue); err != nil {
+			return nil, err
+		}
+		return map[string]any{}, e.controller.Judge(context.Background(), queue)
 	}
 	return nil, fmt.Errorf("no command %q", word)
 }
