@@ -17,6 +17,11 @@ export PATH := $(CURDIR)/$(BIN):$(CACHE)/runtimes/bin:$(PATH)
 export PYO3_PYTHON := $(CURDIR)/$(BIN)/python
 export PIP_ROOT_USER_ACTION := ignore
 export LC_ALL := C.UTF-8
+# Messages of panics name source files: those of the crates shall not tell where this user keeps them.
+CRATES := $(or $(CARGO_HOME),$(HOME)/.cargo)
+ifeq ($(findstring --remap-path-prefix,$(RUSTFLAGS))$(word 2,$(CRATES)),)
+export RUSTFLAGS := $(strip $(RUSTFLAGS) --remap-path-prefix=$(CRATES)=cargo)
+endif
 
 RUST := Cargo.toml Cargo.lock $(shell find core -path core/fuzz -prune -o \( -name "*.rs" -o -name "*.toml" \) -print)
 CORE := $(filter-out core/exec/%,$(RUST)) $(wildcard core/python/*/*.py*)

@@ -126,6 +126,16 @@ def test_check_in_another_namespace_than_it_was(node: NetNS, pod: NetNS, tmp_pat
     assert "missing" in str(difference)
 
 
+def test_nothing_is_kept_of_namespaces_that_are_gone(pod: NetNS, tmp_path: Path) -> None:
+    it = engine(tmp_path)
+    for _ in range(2):
+        with new_namespace() as host:
+            bring_up(host)
+            made = it.attach(attachment(1, pod), host, pod)
+            it.detach(made.key, host, pod)
+    assert not it._hands._deleters
+
+
 # -- ADD that fails ----------------------------------------------------------------------------
 
 

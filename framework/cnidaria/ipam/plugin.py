@@ -50,11 +50,11 @@ class IpamPlugin:
         config = IpamConfig.of(conf, where=IPAM_TYPE)
         wishes = requested(conf, invocation)
         with self._engine.exclusive(key):
-            old = self._engine.store.get(*key)
-            if old and old.state == "attached" and request_id and old.request_id == request_id:
-                return Result.parse(old.result or {}, conf.cni_version)
+            if made := self._engine.repeated(key, request_id):
+                return Result.parse(made.result or {}, conf.cni_version)
             self._engine.refuse_second(key, host, pod)
-            if old:  # what a DEL could not finish, or a container that died without one, left
+            if self._engine.store.get(*key):
+                # What a DEL could not finish, or a container that died without one, left.
                 self._engine.detach(key, host, pod)
             owner = Owner.of(invocation)
             given = self._pools.lease(conf.name, config, owner, wishes, own_addresses(host))

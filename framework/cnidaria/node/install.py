@@ -17,10 +17,10 @@ from pathlib import Path
 
 import msgpack
 
+from cnidaria.ipam.keys import IPAM_TYPE
 from cnidaria.node.settings import Settings
 
 EXECUTABLE = "cnidaria-cni"
-IPAM_TYPE = "cnidaria-ipam"
 MAGIC = b"CNIDARIA"
 _LENGTH = struct.Struct("<I")
 

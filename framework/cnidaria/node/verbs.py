@@ -85,14 +85,8 @@ class Verbs:
     def add(self, call: Context) -> bytes:
         """Attach; the result in the configuration's version."""
         with self._engine.exclusive(call.key):
-            made = self._repeated(call) or self._attach(call)
+            made = self._engine.repeated(call.key, call.request_id) or self._attach(call)
         return Result.parse(made.result or {}, call.conf.cni_version).encode(call.conf.cni_version)
-
-    def _repeated(self, call: Context) -> Attachment | None:
-        """What this very request made before its caller lost the agent."""
-        old = self._engine.store.get(*call.key)
-        same = old is not None and old.state == "attached" and old.request_id == call.request_id
-        return old if same else None
 
     def _attach(self, call: Context) -> Attachment:
         if self._engine.store.get(*call.key) is not None:

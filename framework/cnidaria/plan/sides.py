@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import errno
 import logging
+import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from itertools import groupby
+from weakref import WeakValueDictionary
 
 from cnidaria.cni.errors import CniError, Code
 from cnidaria.kernel.errors import Difference, KernelError
@@ -32,6 +34,7 @@ def runs(objects: Iterable[Object]) -> Iterator[tuple[str, list[Object]]]:
 
 
 _HostLink = tuple[NetNS, Link]
+_Deleter = Coalescer[_HostLink, list[KernelError]]
 
 
 class Hands:
@@ -39,7 +42,9 @@ class Hands:
 
     def __init__(self, kernel_for: KernelFor) -> None:
         self._kernel_for = kernel_for
-        self._deleters: dict[int, Coalescer[_HostLink, list[KernelError]]] = {}
+        # Of the namespaces in which something is being deleted: each lives as long as its callers.
+        self._deleters: WeakValueDictionary[int, _Deleter] = WeakValueDictionary()
+        self._lock = threading.Lock()
 
     def apply(self, objects: Sequence[Object], sides: Sides) -> None:
         """Make ``objects`` so, in order.
@@ -139,9 +144,10 @@ class Hands:
 
     def _delete(self, host: NetNS, links: list[Link]) -> list[KernelError]:
         """Delete links of the host together with what others delete there at this moment."""
-        deleter = self._deleters.get(host.cookie)
-        if deleter is None:
-            deleter = self._deleters.setdefault(host.cookie, Coalescer(self._delete_all))
+        with self._lock:
+            deleter = self._deleters.get(host.cookie)
+            if deleter is None:
+                deleter = self._deleters[host.cookie] = Coalescer(self._delete_all)
         names = {link.name for link in links}
         errors = deleter([(host, link) for link in links])
         return [error for error in errors if error.name in names or not error.name]

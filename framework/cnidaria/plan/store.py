@@ -52,7 +52,6 @@ class Store:
         self._lock = threading.RLock()
         self._by_key: dict[Key, Attachment] = {}
         self._by_id: dict[str, Attachment] = {}
-        self._by_request: dict[bytes, Attachment] = {}
         self._by_network: dict[tuple[int, NetworkId], dict[str, Attachment]] = {}
         self._cooling: dict[tuple[str, str], Cooling] = {}
         self._node_parts: set[tuple[int, NetworkId]] = set()
@@ -180,10 +179,6 @@ class Store:
         """The attachment of this :attr:`Attachment.id`."""
         return self._by_id.get(id)
 
-    def by_request(self, request_id: bytes) -> Attachment | None:
-        """The attachment that this request made: the answer to its repetition."""
-        return self._by_request.get(request_id)
-
     def all(self) -> list[Attachment]:
         """Every attachment, oldest first."""
         with self._lock:
@@ -308,8 +303,6 @@ class Store:
             self._leave_network(old)
         if attachment.objects or attachment.foreign:
             self._by_network.setdefault(_network_of(attachment), {})[attachment.id] = attachment
-        if attachment.request_id:
-            self._by_request[attachment.request_id] = attachment
         for lease in attachment.leases:
             self._cooling.pop((lease.pool, lease.address), None)
 
@@ -324,7 +317,6 @@ class Store:
         del self._by_id[attachment.id]
         self._leave_network(attachment)
         del self._by_key[attachment.key]
-        self._by_request.pop(attachment.request_id, None)
         self._claims.remove(attachment)
         for lease in attachment.leases:
             self._cool(Cooling(lease, at))

@@ -94,7 +94,7 @@ class Transactions:
             created=self._clock(),
         )
         with self.exclusive(attachment.key):
-            if again := self._repeated(attachment):
+            if again := self.repeated(attachment.key, attachment.request_id):
                 return again
             try:
                 self.refuse_second(attachment.key, host, pod)
@@ -157,9 +157,11 @@ class Transactions:
             time.sleep(ENDING / 20)
         return False
 
-    def _repeated(self, attachment: Attachment) -> Attachment | None:
-        old = self.store.by_request(attachment.request_id) if attachment.request_id else None
-        return old if old and old.key == attachment.key and old.state == "attached" else None
+    def repeated(self, key: Key, request_id: bytes) -> Attachment | None:
+        """What this very request made before its caller lost the agent."""
+        old = self.store.get(*key) if request_id else None
+        same = old is not None and old.state == "attached" and old.request_id == request_id
+        return old if same else None
 
     def _make_way(self, attachment: Attachment, host: NetNS, pod: NetNS | None) -> None:
         """What an ADD or DEL left that could not be undone then has to go now."""

@@ -71,7 +71,6 @@ def test_an_attachment_survives_unchanged(tmp_path: Path) -> None:
     again = opened(tmp_path)
     assert again.all() == [done]
     assert again.get("net", "c1", "eth0", "cnidaria-flat") == done
-    assert again.by_request(done.request_id) == done
     assert again.by_id(done.id) == done
 
 
@@ -375,7 +374,6 @@ class StoreMachine(RuleBasedStateMachine):
         assert {one.id: one for one in self.store.all()} == self.model.attachments
         for one in self.model.attachments.values():
             assert self.store.get(*one.key) == one
-            assert self.store.by_request(one.request_id) == one
         assert set(self.store.node_parts()) == self.model.node_parts
         with_pods = {1: {("net", "cnidaria-flat")}} if self.model.attachments else {}
         for host in (1, 2):
