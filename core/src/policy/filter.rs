@@ -1,6 +1,7 @@
 //! Which rule decides for which protocol and port, once it is known which rules match the peer.
 
 use std::collections::BTreeMap;
+use std::hash::{Hash, Hasher};
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
@@ -29,7 +30,7 @@ pub fn point_of_number(protocol: u8, port: u16) -> Point {
 }
 
 /// Allow or deny, and why.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Decision {
     /// What is done.
     pub allow: bool,
@@ -38,6 +39,13 @@ pub struct Decision {
     /// What would have decided, and how, if audited policies were enforced, where it is something
     /// else.
     pub audit: Option<(bool, ReasonId)>,
+}
+
+impl Hash for Decision {
+    /// Of the reason, which nearly always has the rest with it: verdicts are looked up by this.
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write_u32(self.reason.0);
+    }
 }
 
 /// The decision for each protocol and port.

@@ -54,8 +54,9 @@ impl PolicyEngine {
         }
         self.note(id, before.as_deref(), made.as_deref());
         if let Some(before) = before {
-            for filter in before.rows.filters().iter().chain([&before.base, &before.default]) {
-                self.give_filter(*filter);
+            let rows = before.rows.iter().map(|(_, filter)| filter);
+            for filter in rows.chain([before.base, before.default]) {
+                self.give_filter(filter);
             }
         }
         self.rows[subject as usize].sides[direction] = made;

@@ -8,6 +8,7 @@ use hashbrown::{DefaultHashBuilder, HashMap, HashTable};
 use smallvec::SmallVec;
 
 use super::identities::IdentityId;
+use super::ids::make_room;
 use super::journal::NodeId;
 
 /// Small number of an address that somebody has.
@@ -104,14 +105,17 @@ pub struct Holders {
     endpoints: Vec<Option<Endpoint>>,
     free_endpoints: Vec<EndpointId>,
     v4: HashMap<u32, EndpointId>,
-    v6: HashMap<u128, EndpointId>,
+    /// Found by what the endpoints say.
+    v6: HashTable<EndpointId>,
     arrivals: u64,
 }
 
 fn add<T>(slots: &mut Vec<Option<T>>, free: &mut Vec<u32>, value: T) -> u32 {
     let id = free.pop().unwrap_or_else(|| {
+        let id = u32::try_from(slots.len()).expect("there are fewer than 2^32");
+        make_room(slots, id);
         slots.push(None);
-        u32::try_from(slots.len() - 1).expect("there are fewer than 2^32")
+        id
     });
     slots[id as usize] = Some(value);
     id
@@ -219,7 +223,10 @@ impl Holders {
     pub fn find(&self, address: IpAddr) -> Option<EndpointId> {
         match address {
             IpAddr::V4(v4) => self.v4.get(&v4.to_bits()).copied(),
-            IpAddr::V6(v6) => self.v6.get(&v6.to_bits()).copied(),
+            IpAddr::V6(_) => {
+                let hash = self.hasher.hash_one(address);
+                self.v6.find(hash, |id| self.endpoint(*id).address == address).copied()
+            }
         }
     }
 
@@ -245,9 +252,17 @@ impl Holders {
             let endpoint = Endpoint { address, holders, state: State::NOBODY, at: 0, area: 0 };
             let id = add(&mut self.endpoints, &mut self.free_endpoints, endpoint);
             match address {
-                IpAddr::V4(v4) => self.v4.insert(v4.to_bits(), id),
-                IpAddr::V6(v6) => self.v6.insert(v6.to_bits(), id),
-            };
+                IpAddr::V4(v4) => {
+                    self.v4.insert(v4.to_bits(), id);
+                }
+                IpAddr::V6(_) => {
+                    let (endpoints, hasher) = (&self.endpoints, &self.hasher);
+                    self.v6.insert_unique(hasher.hash_one(address), id, |id| {
+                        let one: Option<&Endpoint> = endpoints[*id as usize].as_ref();
+                        hasher.hash_one(one.map_or(address, |one| one.address))
+                    });
+                }
+            }
             id
         });
         let holders = &mut self.endpoint_mut(id).holders;
@@ -268,9 +283,16 @@ impl Holders {
             return;
         }
         match self.endpoint(id).address {
-            IpAddr::V4(v4) => self.v4.remove(&v4.to_bits()),
-            IpAddr::V6(v6) => self.v6.remove(&v6.to_bits()),
-        };
+            IpAddr::V4(v4) => {
+                self.v4.remove(&v4.to_bits());
+            }
+            IpAddr::V6(v6) => {
+                let hash = self.hasher.hash_one(IpAddr::V6(v6));
+                if let Ok(entry) = self.v6.find_entry(hash, |other| *other == id) {
+                    entry.remove();
+                }
+            }
+        }
         self.endpoints[id as usize] = None;
         self.free_endpoints.push(id);
     }

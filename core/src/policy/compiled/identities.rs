@@ -1,6 +1,7 @@
 //! Identities: what selectors can tell apart. All pods of a namespace with the same labels and named
 //! ports are one, and all nodes with the same labels.
 
+use std::hash::Hash;
 use std::sync::Arc;
 
 use hashbrown::HashMap;
@@ -57,6 +58,36 @@ pub struct Identities {
     free: Vec<IdentityId>,
     namespaces: HashMap<Arc<str>, Room>,
     none: Labels,
+    labels: Shared<Labels>,
+    ports: Shared<Arc<[NamedPort]>>,
+}
+
+/// Values of which equal ones are one in memory -> how many identities have them.
+#[derive(Debug, Clone)]
+struct Shared<T>(HashMap<T, u32>);
+
+impl<T> Default for Shared<T> {
+    fn default() -> Self {
+        Self(HashMap::new())
+    }
+}
+
+impl<T: Hash + Eq + Clone> Shared<T> {
+    fn take(&mut self, value: &mut T) {
+        if let Some((known, _)) = self.0.get_key_value(value) {
+            *value = known.clone();
+        }
+        *self.0.entry(value.clone()).or_insert(0) += 1;
+    }
+
+    fn give(&mut self, value: &T) {
+        if let Some(uses) = self.0.get_mut(value) {
+            *uses -= 1;
+            if *uses == 0 {
+                self.0.remove(value);
+            }
+        }
+    }
 }
 
 #[derive(Debug, Clone)]
@@ -79,7 +110,7 @@ struct Room {
 
 impl Identities {
     /// Count one more use of an identity.
-    pub fn take(&mut self, who: Who) -> IdentityId {
+    pub fn take(&mut self, mut who: Who) -> IdentityId {
         if let Some(&id) = self.ids.get(&who) {
             self.slot_mut(id).uses += 1;
             return id;
@@ -88,8 +119,16 @@ impl Identities {
             self.slots.push(None);
             u32::try_from(self.slots.len() - 1).expect("identities are numbered by u32")
         });
-        if let Some(namespace) = who.namespace() {
-            self.room(namespace).identities.push(id);
+        match &mut who {
+            Who::Pod { namespace, labels, ports } => {
+                self.room(namespace).identities.push(id);
+                if let Some((known, _)) = self.namespaces.get_key_value(namespace) {
+                    *namespace = known.clone();
+                }
+                self.labels.take(labels);
+                self.ports.take(ports);
+            }
+            Who::Node { labels } => self.labels.take(labels),
         }
         let who = Arc::new(who);
         self.slots[id as usize] = Some(Slot { who: who.clone(), uses: 1, endpoints: Vec::new() });
@@ -109,6 +148,13 @@ impl Identities {
         self.ids.remove(&who);
         self.slots[id as usize] = None;
         self.free.push(id);
+        match &*who {
+            Who::Pod { labels, ports, .. } => {
+                self.labels.give(labels);
+                self.ports.give(ports);
+            }
+            Who::Node { labels } => self.labels.give(labels),
+        }
         if let Some(namespace) = who.namespace() {
             self.room(namespace).identities.retain(|one| *one != id);
             self.tidy(namespace);

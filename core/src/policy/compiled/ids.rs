@@ -2,6 +2,15 @@
 
 use std::collections::VecDeque;
 
+/// Let a list be long enough for an index, with an eighth more for what is to come: lists as long as
+/// there are pods would be half empty if they doubled.
+pub fn make_room<T>(list: &mut Vec<T>, index: u32) {
+    let needed = index as usize + 1;
+    if needed > list.capacity() {
+        list.reserve_exact(needed + needed / 8 + 4 - list.len());
+    }
+}
+
 /// Where an engine is in time: what is removed now is gone in `version`, and the history reaches
 /// back to `oldest`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

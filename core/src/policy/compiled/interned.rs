@@ -1,23 +1,30 @@
 //! Filters and reasons: equal ones have one number, as long as somebody uses it.
 
-use std::hash::Hash;
+use std::hash::{BuildHasher, Hash};
 
-use hashbrown::HashMap;
+use hashbrown::{DefaultHashBuilder, HashTable};
 
 use super::ids::{Clock, IdPool};
 
 /// Values with numbers, counted.
 #[derive(Debug, Clone)]
 pub struct Interned<T> {
-    ids: HashMap<T, u32>,
+    /// Found by the values in the slots.
+    ids: HashTable<u32>,
+    hasher: DefaultHashBuilder,
     slots: Vec<Option<(T, u32)>>,
     pool: IdPool,
 }
 
-impl<T: Hash + Eq + Clone> Interned<T> {
+impl<T: Hash + Eq> Interned<T> {
     /// These values, at the numbers from 0 on, for ever.
     pub fn new(built_in: impl IntoIterator<Item = T>) -> Self {
-        let mut made = Self { ids: HashMap::new(), slots: Vec::new(), pool: IdPool::default() };
+        let mut made = Self {
+            ids: HashTable::new(),
+            hasher: DefaultHashBuilder::default(),
+            slots: Vec::new(),
+            pool: IdPool::default(),
+        };
         for value in built_in {
             made.take(value, Clock::default());
         }
@@ -26,7 +33,9 @@ impl<T: Hash + Eq + Clone> Interned<T> {
 
     /// Count one more use of a value.
     pub fn take(&mut self, value: T, clock: Clock) -> u32 {
-        if let Some(&id) = self.ids.get(&value) {
+        let hash = self.hasher.hash_one(&value);
+        let known = self.ids.find(hash, |id| self.get(*id) == Some(&value));
+        if let Some(&id) = known {
             self.take_again(id);
             return id;
         }
@@ -34,8 +43,11 @@ impl<T: Hash + Eq + Clone> Interned<T> {
         if self.slots.len() <= id as usize {
             self.slots.resize_with(id as usize + 1, || None);
         }
-        self.slots[id as usize] = Some((value.clone(), 1));
-        self.ids.insert(value, id);
+        self.slots[id as usize] = Some((value, 1));
+        let (slots, hasher) = (&self.slots, &self.hasher);
+        self.ids.insert_unique(hash, id, |id| {
+            slots[*id as usize].as_ref().map_or(0, |(value, _)| hasher.hash_one(value))
+        });
         id
     }
 
@@ -53,7 +65,10 @@ impl<T: Hash + Eq + Clone> Interned<T> {
         if *uses > 0 {
             return None;
         }
-        self.ids.remove(value);
+        let hash = self.hasher.hash_one(&*value);
+        if let Ok(entry) = self.ids.find_entry(hash, |one| *one == id) {
+            entry.remove();
+        }
         self.pool.give(id, clock);
         self.slots[id as usize].take().map(|(value, _)| value)
     }

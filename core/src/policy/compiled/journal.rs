@@ -66,7 +66,9 @@ impl Journal {
         while self.entries.front().is_some_and(|(version, _)| *version <= self.clock.oldest) {
             self.entries.pop_front();
         }
-        self.entries.shrink_to(2 * self.reach);
+        if self.entries.capacity() > 4 * self.entries.len() {
+            self.entries.shrink_to(2 * self.entries.len());
+        }
         self.clock.version += 1;
     }
 

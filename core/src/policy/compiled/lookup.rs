@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 
 use super::holders::{EndpointId, NONE};
+use super::ids::make_room;
 use super::journal::NodeId;
 use super::partition::NOTHING;
 use super::state::{PolicyEngine, of_endpoint, of_segment};
@@ -141,6 +142,7 @@ impl PolicyEngine {
             }
         };
         if self.spots.len() <= id as usize {
+            make_room(&mut self.spots, id);
             self.spots.resize(id as usize + 1, Spot::outside(NOTHING));
         }
         self.spots[id as usize] = spot;

@@ -4,7 +4,7 @@ use std::hash::Hash;
 
 use hashbrown::{HashMap, HashSet};
 
-use super::ids::{Clock, IdPool};
+use super::ids::{Clock, IdPool, make_room};
 
 /// A class.
 pub type Class = u32;
@@ -22,8 +22,9 @@ pub struct Partition<K> {
     classes: Vec<Option<Members<K>>>,
     ids: HashMap<K, Class>,
     pool: IdPool,
-    /// Element -> (class, place among its members).
-    places: Vec<(Class, u32)>,
+    /// Element -> (class, place among its members); even and odd elements apart, for where they are
+    /// of two kinds there may be few of one.
+    places: [Vec<(Class, u32)>; 2],
 }
 
 #[derive(Debug, Clone)]
@@ -60,13 +61,13 @@ impl<K: Hash + Eq + Clone + Default> Partition<K> {
             classes: vec![Some(nothing)],
             ids: HashMap::from_iter([(K::default(), NOTHING)]),
             pool: IdPool::starting_at(1),
-            places: Vec::new(),
+            places: [Vec::new(), Vec::new()],
         }
     }
 
     /// The class of an element, if it is in one.
     pub fn class(&self, element: Element) -> Option<Class> {
-        let place = self.places.get(element as usize)?;
+        let place = self.places[(element % 2) as usize].get(element as usize / 2)?;
         (place.0 != ABSENT).then_some(place.0)
     }
 
@@ -88,6 +89,14 @@ impl<K: Hash + Eq + Clone + Default> Partition<K> {
     /// All classes, ascending.
     pub fn classes(&self) -> impl Iterator<Item = Class> {
         (0..).zip(&self.classes).filter_map(|(class, members)| members.as_ref().map(|_| class))
+    }
+
+    fn place(&self, element: Element) -> &(Class, u32) {
+        &self.places[(element % 2) as usize][element as usize / 2]
+    }
+
+    fn place_mut(&mut self, element: Element) -> &mut (Class, u32) {
+        &mut self.places[(element % 2) as usize][element as usize / 2]
     }
 
     fn members(&self, class: Class) -> &Members<K> {
@@ -124,7 +133,7 @@ impl<K: Hash + Eq + Clone + Default> Partition<K> {
     ) -> Outcome {
         let mut groups: HashMap<(Class, K), Vec<Element>> = HashMap::new();
         for (element, key) in changes {
-            let class = self.places[element as usize].0;
+            let class = self.place(element).0;
             if self.members(class).key != key {
                 groups.entry((class, key)).or_default().push(element);
             }
@@ -147,7 +156,7 @@ impl<K: Hash + Eq + Clone + Default> Partition<K> {
             let first = class != before;
             before = class;
             // What was done for another class may have moved this one's elements, all together.
-            let still = self.places[elements[0] as usize].0 == class;
+            let still = self.place(elements[0]).0 == class;
             let stays = in_place && first && still && class != NOTHING;
             if stays && self.keep(class, &key, &elements, part, &weight, clock, &mut outcome) {
                 continue;
@@ -209,7 +218,7 @@ impl<K: Hash + Eq + Clone + Default> Partition<K> {
 
     /// Move elements, which are in one class, to the class of a key.
     fn leave(&mut self, key: K, elements: Vec<Element>, clock: Clock, outcome: &mut Outcome) {
-        let from = self.places[elements[0] as usize].0;
+        let from = self.place(elements[0]).0;
         let to = self.ids.get(&key).copied().unwrap_or_else(|| {
             let made = self.make(key, clock);
             outcome.events.push(Event::Born(made, from));
@@ -277,19 +286,21 @@ impl<K: Hash + Eq + Clone + Default> Partition<K> {
         let elements = &mut self.members_mut(class).elements;
         let at = u32::try_from(elements.len()).expect("elements are numbered by u32");
         elements.push(element);
-        if self.places.len() <= element as usize {
-            self.places.resize(element as usize + 1, (ABSENT, 0));
+        let places = &mut self.places[(element % 2) as usize];
+        if places.len() <= element as usize / 2 {
+            make_room(places, element / 2);
+            places.resize(element as usize / 2 + 1, (ABSENT, 0));
         }
-        self.places[element as usize] = (class, at);
+        *self.place_mut(element) = (class, at);
     }
 
     fn detach(&mut self, element: Element) -> Class {
-        let (class, at) = self.places[element as usize];
-        self.places[element as usize] = (ABSENT, 0);
+        let (class, at) = *self.place(element);
+        *self.place_mut(element) = (ABSENT, 0);
         let elements = &mut self.members_mut(class).elements;
         elements.swap_remove(at as usize);
         if let Some(&moved) = elements.get(at as usize) {
-            self.places[moved as usize].1 = at;
+            self.place_mut(moved).1 = at;
         }
         class
     }

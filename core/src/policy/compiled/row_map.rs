@@ -1,13 +1,15 @@
-//! The rows of a side by peer class: a bit for each class, and the filters of those whose bit is set.
+//! The rows of a side by peer class: a bit for each class; for those whose bit is set, the place of
+//! the filter among the few that the side has.
 //!
 //! ```text
 //! peer class   0 1 2 3 4 5 6 7 | 8 ...
 //! bits         0 1 0 0 1 1 0 0 | 1 ...     before: 0 | 3 ...
-//! filters        a     b c     | d ...
+//! places         0     1 0     | 1 ...
+//! filters      [a, b]
 //! ```
 //!
-//! A lookup reads a word and a filter. A row takes 4 bytes, and each peer class, with a row or not, a
-//! quarter of one.
+//! A row takes a byte (four, where a side has more than 256 filters), and each peer class, with a row
+//! or not, a quarter of one.
 
 use crate::policy::tables::{FilterId, PeerClass};
 
@@ -26,13 +28,75 @@ struct Word {
 #[derive(Debug, Clone, Default)]
 pub struct RowMap {
     words: Vec<Word>,
-    filters: Vec<FilterId>,
+    places: Places,
+    /// Filters, and how many rows have them; what none has is free.
+    filters: Vec<(FilterId, u32)>,
+}
+
+/// Places in the list of filters, by row.
+#[derive(Debug, Clone)]
+enum Places {
+    Narrow(Vec<u8>),
+    Wide(Vec<u32>),
+}
+
+impl Default for Places {
+    fn default() -> Self {
+        Self::Narrow(Vec::new())
+    }
+}
+
+impl Places {
+    fn of(places: Vec<u32>) -> Self {
+        match places.iter().map(|place| u8::try_from(*place)).collect() {
+            Ok(narrow) => Self::Narrow(narrow),
+            Err(_) => Self::Wide(places),
+        }
+    }
+
+    #[inline]
+    fn get(&self, row: usize) -> usize {
+        match self {
+            Self::Narrow(places) => usize::from(places[row]),
+            Self::Wide(places) => places[row] as usize,
+        }
+    }
+
+    fn len(&self) -> usize {
+        match self {
+            Self::Narrow(places) => places.len(),
+            Self::Wide(places) => places.len(),
+        }
+    }
+
+    fn insert(&mut self, row: usize, place: u32) {
+        if let Self::Narrow(places) = self {
+            match u8::try_from(place) {
+                Ok(place) => return places.insert(row, place),
+                Err(_) => *self = Self::Wide(places.iter().copied().map(u32::from).collect()),
+            }
+        }
+        if let Self::Wide(places) = self {
+            places.insert(row, place);
+        }
+    }
+
+    fn remove(&mut self, row: usize) -> usize {
+        match self {
+            Self::Narrow(places) => usize::from(places.remove(row)),
+            Self::Wide(places) => places.remove(row) as usize,
+        }
+    }
 }
 
 /// The word of a peer class, its bit there, and the bits below that.
 fn place(peer: PeerClass) -> (usize, u32, u32) {
     let bit = 1 << (peer % BITS);
     ((peer / BITS) as usize, bit, bit - 1)
+}
+
+fn number(place: usize) -> u32 {
+    u32::try_from(place).expect("classes and filters are numbered by u32")
 }
 
 impl Word {
@@ -47,7 +111,7 @@ impl RowMap {
     pub fn get(&self, peer: PeerClass) -> Option<FilterId> {
         let (at, bit, below) = place(peer);
         let word = self.words.get(at).filter(|word| word.bits & bit != 0)?;
-        self.filters.get(word.rank(below)).copied()
+        Some(self.filters[self.places.get(word.rank(below))].0)
     }
 
     /// Whether a peer class has a row.
@@ -59,15 +123,29 @@ impl RowMap {
     pub fn insert(&mut self, peer: PeerClass, filter: FilterId) {
         let (at, bit, below) = place(peer);
         if self.words.len() <= at {
-            let before = self.count();
+            let before = number(self.len());
             self.words.resize(at + 1, Word { bits: 0, before });
         }
         debug_assert_eq!(self.words[at].bits & bit, 0);
-        self.filters.insert(self.words[at].rank(below), filter);
+        let place = self.count(filter);
+        self.places.insert(self.words[at].rank(below), place);
         self.words[at].bits |= bit;
         for later in &mut self.words[at + 1..] {
             later.before += 1;
         }
+    }
+
+    /// Count one more row of a filter; return its place.
+    fn count(&mut self, filter: FilterId) -> u32 {
+        let known = self.filters.iter().position(|(id, _)| *id == filter);
+        let free = || self.filters.iter().position(|(_, rows)| *rows == 0);
+        let at = known.or_else(free).unwrap_or_else(|| {
+            self.filters.push((filter, 0));
+            self.filters.len() - 1
+        });
+        let rows = self.filters[at].1 + 1;
+        self.filters[at] = (filter, rows);
+        number(at)
     }
 
     /// Take the row of a peer class away.
@@ -79,7 +157,9 @@ impl RowMap {
         for later in &mut self.words[at + 1..] {
             later.before -= 1;
         }
-        Some(self.filters.remove(rank))
+        let (filter, rows) = &mut self.filters[self.places.remove(rank)];
+        *rows -= 1;
+        Some(*filter)
     }
 
     /// All rows, by peer class.
@@ -87,21 +167,12 @@ impl RowMap {
         let classes = (0..).zip(&self.words).flat_map(|(at, word)| {
             (0..BITS).filter(|bit| word.bits & (1 << bit) != 0).map(move |bit| at * BITS + bit)
         });
-        classes.zip(self.filters.iter().copied())
-    }
-
-    /// The filters, by peer class.
-    pub fn filters(&self) -> &[FilterId] {
-        &self.filters
+        classes.zip((0..self.len()).map(|row| self.filters[self.places.get(row)].0))
     }
 
     /// How many rows there are.
     pub fn len(&self) -> usize {
-        self.filters.len()
-    }
-
-    fn count(&self) -> u32 {
-        u32::try_from(self.filters.len()).expect("classes are numbered by u32")
+        self.places.len()
     }
 }
 
@@ -121,7 +192,17 @@ impl FromIterator<(PeerClass, FilterId)> for RowMap {
             word.before = before;
             before += word.bits.count_ones();
         }
-        Self { words, filters: rows.into_iter().map(|(_, filter)| filter).collect() }
+        let mut ids: Vec<_> = rows.iter().map(|(_, filter)| *filter).collect();
+        ids.sort_unstable();
+        ids.dedup();
+        let mut filters: Vec<_> = ids.iter().map(|id| (*id, 0)).collect();
+        let mut places = Vec::with_capacity(rows.len());
+        for (_, filter) in rows {
+            let at = ids.partition_point(|id| *id < filter);
+            filters[at].1 += 1;
+            places.push(number(at));
+        }
+        Self { words, places: Places::of(places), filters }
     }
 }
 
@@ -132,6 +213,18 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    #[test]
+    fn it_has_room_for_more_filters_than_a_byte_can_number() {
+        let mut map = RowMap::default();
+        (0..300).for_each(|peer| map.insert(peer, 1000 + peer));
+        assert!((0..300).all(|peer| map.get(peer) == Some(1000 + peer)));
+        let made: RowMap = map.iter().collect();
+        assert!(map.iter().eq(made.iter()));
+        (0..300).for_each(|peer| assert_eq!(map.remove(peer), Some(1000 + peer)));
+        assert_eq!(map.len(), 0);
+        assert_eq!(map.get(7), None);
+    }
 
     proptest! {
         #[test]

@@ -2,9 +2,6 @@
 
 use std::sync::Arc;
 
-use hashbrown::HashMap;
-use smallvec::SmallVec;
-
 use super::policies::{Policies, PolicyId, Spans};
 use super::row_map::RowMap;
 use super::traits::TraitId;
@@ -31,8 +28,8 @@ pub fn subject_of(side: SideId) -> (SubjectClass, usize) {
 pub struct Side {
     /// All rules in the order of evaluation.
     rules: Vec<SideRule>,
-    /// The rules for peers with a trait, ascending.
-    by_trait: HashMap<TraitId, SmallVec<[u32; 2]>>,
+    /// (trait, rule for peers that have it), ascending, each once.
+    by_trait: Vec<(TraitId, u32)>,
     /// The rules for whatever peer, ascending.
     always: Vec<u32>,
     /// The names of ports that rules use.
@@ -70,7 +67,7 @@ impl Side {
         all.sort_by(|a, b| a.place.cmp(&b.place));
         let mut made = Self {
             rules: Vec::new(),
-            by_trait: HashMap::new(),
+            by_trait: Vec::new(),
             always: Vec::new(),
             names: all.iter().flat_map(|policy| policy.names[direction].iter().cloned()).collect(),
             isolation: Isolation::default(),
@@ -102,34 +99,37 @@ impl Side {
                     made.always.push(index);
                     continue;
                 };
-                for peer in peers {
-                    let rules = made.by_trait.entry(*peer).or_default();
-                    if rules.last() != Some(&index) {
-                        rules.push(index);
-                    }
-                }
+                made.by_trait.extend(peers.iter().map(|peer| (*peer, index)));
             }
         }
+        made.by_trait.sort_unstable();
+        made.by_trait.dedup();
+        made.by_trait.shrink_to_fit();
+        made.rules.shrink_to_fit();
         Some(made)
     }
 
     /// The traits that rules look at.
     pub fn traits(&self) -> impl Iterator<Item = TraitId> {
-        self.by_trait.keys().copied()
+        self.by_trait.chunk_by(|a, b| a.0 == b.0).map(|rules| rules[0].0)
     }
 
     /// Whether rules look at a trait.
     pub fn has_trait(&self, id: TraitId) -> bool {
-        self.by_trait.contains_key(&id)
+        !self.rules_for(id).is_empty()
+    }
+
+    fn rules_for(&self, id: TraitId) -> &[(TraitId, u32)] {
+        let from = self.by_trait.partition_point(|one| one.0 < id);
+        let rules = &self.by_trait[from..];
+        &rules[..rules.partition_point(|one| one.0 == id)]
     }
 
     /// The rules that match a peer with these traits, ascending.
     pub fn matching(&self, traits: impl Iterator<Item = TraitId>) -> Vec<u32> {
         let mut found = self.always.clone();
         for one in traits {
-            if let Some(rules) = self.by_trait.get(&one) {
-                found.extend_from_slice(rules);
-            }
+            found.extend(self.rules_for(one).iter().map(|(_, rule)| *rule));
         }
         if found.len() > self.always.len() {
             found.sort_unstable();
