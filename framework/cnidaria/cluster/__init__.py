@@ -1,4 +1,4 @@
-"""The cluster's nodes and their pod prefixes, shared by the agents through a store.
+"""The cluster's nodes, their pod prefixes, and documents, shared by the agents through a store.
 
 The built-in store is a SQLite file (:mod:`cnidaria.cluster.sqlite`); others come by the hook
 ``cnidaria_stores``.  Nothing here touches the kernel.
@@ -8,6 +8,7 @@ from cnidaria.cluster.config import ClusterConfig
 from cnidaria.cluster.model import (
     BlocksExhausted,
     ClusterView,
+    Documents,
     ImpossibleStore,
     NodeConflict,
     NodeNameTaken,
@@ -22,6 +23,7 @@ __all__ = [
     "ClusterConfig",
     "ClusterStore",
     "ClusterView",
+    "Documents",
     "ImpossibleStore",
     "NodeConflict",
     "NodeNameTaken",

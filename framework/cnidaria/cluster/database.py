@@ -28,7 +28,7 @@ IMPOSSIBLE = frozenset({errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG, errno.E
 """How the kernel says of a path that it leads nowhere, whatever one tries."""
 
 APPLICATION_ID = 0x434E4944  # "CNID"
-FORMAT = 1
+FORMAT = 2
 
 # Write-ahead logging needs memory that all processes share, which these cannot give to all nodes.
 NETWORK_FILESYSTEMS = frozenset(
@@ -48,6 +48,20 @@ CREATE TABLE blocks (
 ) STRICT;
 INSERT INTO state VALUES (hex(randomblob(8)), 0);
 """
+
+DOCUMENTS = """
+CREATE TABLE documents (
+    owner TEXT NOT NULL, key TEXT NOT NULL, revision INTEGER NOT NULL, value BLOB,
+    PRIMARY KEY (owner, key)
+) STRICT;
+CREATE INDEX documents_revision ON documents (revision);
+CREATE INDEX documents_gone ON documents (revision) WHERE value IS NULL;
+CREATE TABLE documents_state (revision INTEGER NOT NULL, forgotten INTEGER NOT NULL) STRICT;
+INSERT INTO documents_state VALUES (0, 0);
+"""
+
+MAKES = {(0, 0): SCHEMA + DOCUMENTS, (APPLICATION_ID, 1): DOCUMENTS}
+"""What makes a file as it has to be, by its application id and format."""
 
 Version = tuple[int, int]
 """Changes when the file's content may have: connections opened so far, SQLite's data version."""
@@ -155,20 +169,25 @@ def _set_up(db: sqlite3.Connection, path: Path) -> None:
         _patiently(lambda: db.execute(f"PRAGMA journal_mode = {mode}"))
     # What a crash of the machine loses, the agents write again.
     db.execute("PRAGMA synchronous = NORMAL")
-    found = scalar(db, "PRAGMA application_id"), scalar(db, "PRAGMA user_version")
-    if found == (0, 0):
+    found = _format(db)
+    if found in MAKES:
         _patiently(lambda: _make_tables(db, path))
     elif found != (APPLICATION_ID, FORMAT):
         raise StoreError(str(path), _foreign(*found))
 
 
+def _format(db: sqlite3.Connection) -> tuple[int, int]:
+    return scalar(db, "PRAGMA application_id"), scalar(db, "PRAGMA user_version")
+
+
 def _make_tables(db: sqlite3.Connection, path: Path) -> None:
     db.execute("BEGIN IMMEDIATE")
     try:
-        if scalar(db, "PRAGMA user_version") == 0:
-            if scalar(db, "SELECT count(*) FROM sqlite_schema"):
+        found = _format(db)
+        if found in MAKES:
+            if found == (0, 0) and scalar(db, "SELECT count(*) FROM sqlite_schema"):
                 raise StoreError(str(path), _foreign(0, 0))
-            for statement in filter(str.strip, SCHEMA.split(";")):
+            for statement in filter(str.strip, MAKES[found].split(";")):
                 db.execute(statement)
             db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
             db.execute(f"PRAGMA user_version = {FORMAT}")

@@ -12,13 +12,14 @@ import cnidaria_core
 import msgspec
 from cnidaria_core import BlockPool
 
-from cnidaria.cluster import tables
+from cnidaria.cluster import documents, tables
 from cnidaria.cluster.blocks import inside
 from cnidaria.cluster.database import Database
 from cnidaria.cluster.liveness import Beat
 from cnidaria.cluster.model import (
     EXPIRY,
     BlocksExhausted,
+    Documents,
     NodeConflict,
     NodeNameTaken,
     NodeNetwork,
@@ -147,6 +148,18 @@ class Member:
         """See :meth:`ClusterStore.blocks`."""
         with self._lock, self._database.transaction(write=False) as db:
             return tables.read_blocks(db, network)
+
+    def put(self, changes: Mapping[str, bytes | None], owner: str = "") -> None:
+        """See :meth:`ClusterStore.put`."""
+        with self._lock, self._database.transaction(write=True) as db:
+            if self._own is not None and owner == self._own.name:
+                self._is_entered(db)
+            documents.write(db, owner, changes)
+
+    def documents(self, since: str = "") -> Documents:
+        """See :meth:`ClusterStore.documents`."""
+        with self._lock, self._database.transaction(write=False) as db:
+            return documents.read(db, since)
 
     def close(self) -> None:
         """Close the file. The node stays in it until its time is over."""

@@ -129,6 +129,22 @@ class NodeRecord(msgspec.Struct, frozen=True):
         return msgspec.structs.replace(self, networks=networks)
 
 
+class Documents(msgspec.Struct, frozen=True):
+    """What has become of the shared documents since a cursor.
+
+    Attributes:
+        cursor: names this moment of this store.
+        store: of which store; another text after it was made anew.
+        changes: owner and key to the content, ``None`` if it is gone; what changed last is last.
+        is_whole: these are all documents that there are; any other is gone.
+    """
+
+    cursor: str
+    store: str
+    changes: Mapping[tuple[str, str], bytes | None] = {}
+    is_whole: bool = False
+
+
 class ClusterView(msgspec.Struct, frozen=True):
     """The living nodes at one moment, by name. Equal if nothing but heartbeats differs."""
 

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from cnidaria.cluster import tables
+from cnidaria.cluster import documents, tables
 from cnidaria.cluster.database import Database, Version
 from cnidaria.cluster.liveness import Beat, Liveness
 from cnidaria.cluster.model import ClusterView, NodeRecord, StoreError
@@ -23,12 +23,14 @@ class Observer:
         clock: monotonic seconds.
 
     Attributes:
+        documents: the cursor of the shared documents as last read, ``""``: never.
         own: this node's name once it has joined; it is never taken for dead.
         mute: this node cannot write. Then the others may not be able to, either, and none is
             taken for dead.
     """
 
     def __init__(self, path: Path, clock: Callable[[], float]) -> None:
+        self.documents = ""
         self.own: str | None = None
         self.mute = False
         self._clock = clock
@@ -87,6 +89,7 @@ class Observer:
         with self._database.transaction(write=False) as db:
             nodes = self._cache.read(db)
             counts = tables.read_beats(db) if beats or nodes != self._nodes else None
+            self.documents = documents.cursor(db)
             self._asked = self.own is not None and tables.asked(db, self.own)
         if self._blind or self.mute:
             self._liveness.renew(now)

@@ -11,15 +11,25 @@ import contextlib
 import logging
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from pathlib import Path
+from typing import TypeVar
 
 from cnidaria.cluster.member import Member
-from cnidaria.cluster.model import EXPIRY, ClusterView, ImpossibleStore, NodeNetwork, StoreError
+from cnidaria.cluster.model import (
+    EXPIRY,
+    ClusterView,
+    Documents,
+    ImpossibleStore,
+    NodeNetwork,
+    StoreError,
+)
 from cnidaria.cluster.observer import Observer
 from cnidaria.cluster.store import split_url, sqlite_problem
 
 log = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 FOLLOW_EVERY = 0.05
 """Seconds between two looks; a change anywhere is seen within this time."""
@@ -60,6 +70,7 @@ class SqliteStore:
         self._beat_now = threading.Event()
         self._watchers: set[Callable[[], None]] = set()
         self._latest: ClusterView | None = None
+        self._documents: tuple[str, str] | None = None
         self._unseen: StoreError | None = None
         self._unheard: StoreError | None = None
 
@@ -98,6 +109,14 @@ class SqliteStore:
         """See :meth:`ClusterStore.blocks`."""
         return self._member.blocks(network)
 
+    def put(self, changes: Mapping[str, bytes | None], owner: str = "") -> None:
+        """See :meth:`ClusterStore.put`."""
+        self._member.put(changes, owner)
+
+    def documents(self, since: str = "") -> Documents:
+        """See :meth:`ClusterStore.documents`."""
+        return self._member.documents(since)
+
     def view(self) -> ClusterView:
         """See :meth:`ClusterStore.view`."""
         return self._observer.view()
@@ -109,6 +128,18 @@ class SqliteStore:
 
     async def watch(self) -> AsyncIterator[ClusterView]:
         """See :meth:`ClusterStore.watch`."""
+        async with contextlib.aclosing(self._each(lambda: self._latest)) as views:
+            async for view in views:
+                yield view
+
+    async def watch_documents(self) -> AsyncIterator[None]:
+        """See :meth:`ClusterStore.watch_documents`."""
+        async with contextlib.aclosing(self._each(lambda: self._documents)) as cursors:
+            async for _ in cursors:
+                yield
+
+    async def _each(self, latest: Callable[[], T | None]) -> AsyncGenerator[T, None]:
+        """What is seen, each time that it is another object."""
         loop = asyncio.get_running_loop()
         changed = asyncio.Event()
 
@@ -120,12 +151,12 @@ class SqliteStore:
             self._watchers.add(wake)
         try:
             self._start("follow", self._follow)
-            shown: ClusterView | None = None
+            shown: T | None = None
             while not self._stopping.is_set():
-                latest = self._latest
-                if latest is not None and latest is not shown:
-                    shown = latest
-                    yield latest
+                found = latest()
+                if found is not None and found is not shown:
+                    shown = found
+                    yield found
                     continue
                 await changed.wait()
                 changed.clear()
@@ -165,14 +196,21 @@ class SqliteStore:
                 view = self._observer.look()
             except StoreError as error:
                 self._unseen = _note(error, self._unseen)
+                self._saw(self._latest)
                 pause = RETRY_EVERY
                 continue
             self._unseen = _note(None, self._unseen)
             if self._observer.take_asked() or self._is_missing(view):
                 self._beat_now.set()
-            if view is not self._latest:
-                self._latest = view
-                self._wake()
+            self._saw(view)
+
+    def _saw(self, view: ClusterView | None) -> None:
+        documents = self._observer.documents, str(self._unseen or "")
+        if view is not self._latest or documents != self._documents:
+            self._latest = view
+            if documents != self._documents:
+                self._documents = documents
+            self._wake()
 
     def _is_missing(self, view: ClusterView) -> bool:
         """Whether this node ought to be there and is not: the others took it for dead."""

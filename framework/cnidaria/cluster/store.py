@@ -5,13 +5,20 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Protocol
 
-from cnidaria.cluster.model import EXPIRY, ClusterView, ImpossibleStore, NodeNetwork, StoreError
+from cnidaria.cluster.model import (
+    EXPIRY,
+    ClusterView,
+    Documents,
+    ImpossibleStore,
+    NodeNetwork,
+    StoreError,
+)
 
 
 class ClusterStore(Protocol):
     """One agent's handle of the cluster's shared state; safe to use from several threads.
 
-    All methods but :meth:`watch` block, shortly, and raise :class:`StoreError` if the store
+    All methods but those that watch block, shortly, and raise :class:`StoreError` if the store
     cannot be read or written.
     """
 
@@ -72,6 +79,28 @@ class ClusterStore(Protocol):
         Does not end while the store is unreadable: the last view stays in force, and
         :attr:`problem` says why.
         """
+
+    def put(self, changes: Mapping[str, bytes | None], owner: str = "") -> None:
+        """Write shared documents, all or none of them.
+
+        Args:
+            changes: key to the new content; ``None`` takes the document away, if it is there.
+            owner: the node whose documents these are: they go when it leaves, or is taken for
+                dead. It need not have joined. ``""``: nobody's, they stay. Each owner has its own
+                keys.
+
+        Raises:
+            NodeNameTaken: an agent elsewhere has taken the name of this node, the owner, over.
+        """
+
+    def documents(self, since: str = "") -> Documents:
+        """What changed after the cursor ``since``.
+
+        Everything, if the cursor is too old, or of another store.
+        """
+
+    def watch_documents(self) -> AsyncIterator[None]:
+        """Once now, then after documents have changed, or :attr:`problem` has; several at once."""
 
     @property
     def problem(self) -> StoreError | None:

@@ -1,4 +1,4 @@
-"""What is in the store's tables. Every function runs inside a transaction of the caller."""
+"""The tables of nodes and blocks. Every function runs inside a transaction of the caller."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from collections.abc import Iterable
 
 import msgspec
 
+from cnidaria.cluster import documents
 from cnidaria.cluster.blocks import overlapping
 from cnidaria.cluster.database import scalar
 from cnidaria.cluster.liveness import Beat
@@ -79,6 +80,7 @@ def remove_node(db: sqlite3.Connection, name: str, beat: Beat) -> bool:
         return False
     _next_revision(db)
     db.execute("DELETE FROM nodes WHERE name = ?", (name,))
+    documents.remove_all(db, name)
     return True
 
 
