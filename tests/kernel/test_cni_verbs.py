@@ -332,7 +332,7 @@ DAMAGE = [
     ("host", "ip route del V4", "route V4/32 dev LINK (host): missing"),
     ("host", "ip -6 route del V6", "route V6/128 dev LINK (host): missing"),
     ("host", "ip address del 169.254.1.1/32 dev LINK", "address 169.254.1.1/32 on LINK (host)"),
-    ("host", "ip address del fe80::1/64 dev LINK", "address fe80::1/64 on LINK (host): missing"),
+    ("host", "ip address del fe80::1/128 dev LINK", "address fe80::1/128 on LINK (host): missing"),
     ("host", "ip link set LINK address 02:00:00:00:00:99", "veth LINK (host): mac is"),
     ("host", "ip link set LINK down", "veth LINK (host): up is False"),
     ("host", "ip link del LINK", "veth LINK (host): missing"),
