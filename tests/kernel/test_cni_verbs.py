@@ -201,7 +201,7 @@ def test_ip_masq(node: CniNode) -> None:
     """The specification's key; the agent sees it come and go."""
     for changes in ({"ipMasq": True}, {}, {"masquerade": True, "ipMasq": True}, {"ipMasq": False}):
         node.add("p1", network(**changes))
-        table = run(node.host, "nft", "list", "table", "inet", "cnidaria-pods")
+        table = run(node.host, "nft", "list", "table", "inet", "cnidaria/pods")
         assert ("chain leaving" in table) == changes.get("ipMasq", False)
         node.delete("p1", network(**changes))
     assert_empty(node)

@@ -13,11 +13,12 @@ from cnidaria.ipam import LeaseSet
 from cnidaria.kernel.handle import Kernel
 from cnidaria.kernel.netns import NetNS
 from cnidaria.plan.lease import Lease
-from cnidaria.plan.objects import Address, Object, Veth
+from cnidaria.plan.objects import Address, NftTable, Object, Veth
 from cnidaria.plan.sides import Hands, Sides
 from cnidaria.testing.witness import look
 from cnidaria_flat import Flat
 from cnidaria_overlay import Overlay
+from cnidaria_policy import names
 
 SUBNETS = {4: ("10.1.0.0/24", "10.1.0.5", 24), 6: ("fd00:1::/64", "fd00:1::5", 64)}
 PEER = {4: ("10.1.1.0/24", "192.0.2.2"), 6: ("fd00:2::/64", "2001:db8::2")}
@@ -80,6 +81,16 @@ def test_a_witness_misses_what_is_not_there(host: NetNS, pod: NetNS, mode: Mode[
     plan = mode.attach(request(mode), network(mode, [4]))
     here = [obj for obj in plan if obj.where == "pod"]
     assert look(pod).missing(here) == [obj for obj in here if not obj.key[0].startswith("sysctl")]
+
+
+def test_a_network_of_any_name_has_a_table_of_its_own() -> None:
+    mode = Flat()
+    net = network(mode, [4])
+    for name in ("policy", "policy-pods"):
+        named = Network(name, net.config, net.node, net.prefixes, net.peers, net.take)
+        tables = {obj.name for obj in mode.node(named) if isinstance(obj, NftTable)}
+        assert tables == {f"cnidaria/{name}"}
+        assert tables.isdisjoint({names.TABLE, names.table("pods")})
 
 
 def test_pods_of_the_overlay_have_room_for_the_encapsulation() -> None:

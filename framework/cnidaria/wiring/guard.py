@@ -30,8 +30,8 @@ IpNetwork = IPv4Network | IPv6Network
 
 
 def table_name(net: Network[R]) -> str:
-    """The network's table."""
-    return f"cnidaria-{net.name}"
+    """The network's table. No network has a slash in its name, so this is no table of others."""
+    return f"cnidaria/{net.name}"
 
 
 def firewall(net: Network[R]) -> Iterator[Object]:
