@@ -9,6 +9,7 @@ from cnidaria.kernel.driver import Driver, Found
 from cnidaria.kernel.drivers import driver_of
 from cnidaria.kernel.entries import Addresses
 from cnidaria.kernel.errors import Difference, KernelError
+from cnidaria.kernel.foreign import Dropping, dropping
 from cnidaria.kernel.handle import Kernel
 from cnidaria.kernel.linkinfo import LinkInfo, find_link
 from cnidaria.kernel.netns import NetNS
@@ -28,6 +29,7 @@ __all__ = [
     "Batch",
     "Difference",
     "Driver",
+    "Dropping",
     "Flow",
     "Found",
     "Kernel",
@@ -44,6 +46,7 @@ __all__ = [
     "addresses",
     "difference",
     "driver_of",
+    "dropping",
     "find_link",
     "flows",
     "forget",

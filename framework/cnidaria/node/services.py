@@ -63,10 +63,12 @@ class Services:
                 await asyncio.sleep(AGAIN)
 
     def _problem(self, name: str, text: str) -> None:
+        if text == self.problems.get(name, ""):
+            return
+        self.problems.pop(name, None)
         if text:
             self.problems[name] = text
-        else:
-            self.problems.pop(name, None)
+        self.wake()  # what status tells is told by who is woken
 
 
 def _name(network: NetworkId) -> str:

@@ -37,7 +37,7 @@ class Policy(Mode[PolicyConfig]):
             addresses=addresses(request),
             ifname=request.ifname,
             host_ifname=next((one.name for one in before.interfaces[::-1] if not one.sandbox), ""),
-            labels=dict(request.conf.args_cni.labels),
+            labels=labels(request),
             config=msgspec.to_builtins(net.config),
         )
         return Plan([pod], result=before)
@@ -58,6 +58,27 @@ def pod_name(request: Request) -> tuple[str, str]:
     namespace = request.args.get("K8S_POD_NAMESPACE", "")
     name = request.args.get("K8S_POD_NAME", "")
     return (namespace, name) if namespace and name else ("default", request.container_id)
+
+
+LABELS = "cnidaria.io/labels"
+"""The annotation that tells a pod's labels, as ``app=web,tier=1``, where no source does."""
+
+
+def labels(request: Request) -> dict[str, str]:
+    """What the runtime says of the pod's labels: by ``args.cni``, and by an annotation.
+
+    Raises:
+        CniError: code 7, the annotation is malformed.
+    """
+    found = dict(request.conf.args_cni.labels)
+    text = request.conf.runtime.pod_annotations.get(LABELS, "")
+    for part in filter(None, map(str.strip, text.split(","))):
+        key, equals, value = part.partition("=")
+        if not equals:
+            problem = f'cnidaria-policy: annotation {LABELS}: "{part}": must be KEY=VALUE'
+            raise CniError(Code.INVALID_CONFIG, problem)
+        found[key] = value
+    return found
 
 
 def addresses(request: Request) -> tuple[str, ...]:

@@ -84,6 +84,7 @@ class Folders:
             self._wrong[file] = str(error)
         except OSError as error:
             self._wrong[file] = f"{file}: {error.strerror}"
+            self._stamps.pop(file, None)  # it may come back as it was
 
     def _together(self, files: Iterable[Path]) -> tuple[dict[Key, Json], list[str]]:
         """Of two objects of one name the first in order counts."""

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import ctypes
+import logging
 import os
 from collections.abc import AsyncIterator, Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
+log = logging.getLogger(__name__)
+
 LOOK_EVERY: Final = 1.0
 """Seconds between two looks without an event: a directory may come, or be on a network."""
 QUIET: Final = 0.03
 """Seconds without an event after which files are read: several often change together."""
+LONGEST: Final = 0.06
+"""Seconds after the first event in which files are read, however many events follow."""
 
 # linux/inotify.h: what ends a change of a file. One that is being written is not read.
 IN_CLOSE_WRITE, IN_MOVED_FROM, IN_MOVED_TO, IN_DELETE = 0x8, 0x40, 0x80, 0x200
@@ -22,7 +27,10 @@ _EVENTS: Final = IN_CLOSE_WRITE | IN_MOVED_FROM | IN_MOVED_TO | IN_DELETE
 
 
 async def changes(directories: Iterable[Path]) -> AsyncIterator[None]:
-    """Once now, then each time that something in the directories may have changed."""
+    """Once now, then each time that something in the directories may have changed.
+
+    Where the machine has no inotify left for us, each time that it may be worth a look.
+    """
     directories = list(directories)
     loop = asyncio.get_running_loop()
     happened = asyncio.Event()
@@ -32,34 +40,41 @@ async def changes(directories: Iterable[Path]) -> AsyncIterator[None]:
         watcher.drain()
         happened.set()
 
-    loop.add_reader(watcher.fd, heard)
+    if watcher.fd >= 0:
+        loop.add_reader(watcher.fd, heard)
     try:
         while True:
             watcher.watch(directories)
             yield
             with suppress(TimeoutError):
                 await asyncio.wait_for(happened.wait(), LOOK_EVERY)
-            while happened.is_set():
+            latest = loop.time() + LONGEST
+            while happened.is_set() and loop.time() < latest:
                 happened.clear()
                 with suppress(TimeoutError):
                     await asyncio.wait_for(happened.wait(), QUIET)
     finally:
-        loop.remove_reader(watcher.fd)
+        if watcher.fd >= 0:
+            loop.remove_reader(watcher.fd)
         watcher.close()
 
 
 class _Inotify:
-    """inotify has no module of its own in Python's library."""
+    """inotify has no module of its own in Python's library.
+
+    Attributes:
+        fd: tells of changes; below 0: the machine has too many of them (``fs.inotify``).
+    """
 
     def __init__(self) -> None:
         self._libc = ctypes.CDLL(None, use_errno=True)
         self.fd: int = self._libc.inotify_init1(IN_NONBLOCK | IN_CLOEXEC)
         if self.fd < 0:
-            raise OSError(ctypes.get_errno(), "inotify")
+            log.warning("no inotify: directories are read every %g s", LOOK_EVERY)
 
     def watch(self, directories: Iterable[Path]) -> None:
         """Listen to these; to watch again is no change, and finds one that was made anew."""
-        for directory in directories:
+        for directory in directories if self.fd >= 0 else ():
             self._libc.inotify_add_watch(self.fd, os.fsencode(directory), _EVENTS)
 
     def drain(self) -> None:
@@ -70,4 +85,5 @@ class _Inotify:
 
     def close(self) -> None:
         """Listen no more."""
-        os.close(self.fd)
+        if self.fd >= 0:
+            os.close(self.fd)

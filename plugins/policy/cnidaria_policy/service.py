@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from pathlib import Path
+from typing import Final
 
 from cnidaria import Network, Node
-from cnidaria.kinds import KernelError, NetNS
+from cnidaria.kinds import KernelError, NetNS, dropping
 from cnidaria_policy.config import PolicyConfig
 from cnidaria_policy.drivers import ENFORCERS
 from cnidaria_policy.enforcer import Enforcer
 from cnidaria_policy.inotify import changes
+
+LOOK_FOR_SHADOWS_EVERY: Final = 10.0
+"""Seconds."""
 
 log = logging.getLogger(__name__)
 
@@ -19,6 +24,7 @@ log = logging.getLogger(__name__)
 async def serve(net: Network[PolicyConfig], node: Node) -> None:
     """Follow the directories of a network's policies, until cancelled."""
     told, is_first = "", True
+    shadows = Shadows()
     async for _ in changes([Path(one) for one in net.config.policies]):
         enforcer = ENFORCERS.find(node.namespace, net.name)
         if enforcer is None:
@@ -27,12 +33,35 @@ async def serve(net: Network[PolicyConfig], node: Node) -> None:
         try:
             await asyncio.to_thread(follow, enforcer, node.namespace, is_first)
             is_first = False
-            problems = "; ".join(enforcer.problems)
+            foreign = await asyncio.to_thread(shadows.look, node.namespace)
+            problems = "; ".join([*enforcer.problems, *foreign])
         except KernelError as error:
             problems = str(error)
         if problems != told:
             node.problem(problems)
             told = problems
+
+
+class Shadows:
+    """Firewalls of others that may drop what policies allow; looked for now and then."""
+
+    def __init__(self) -> None:
+        self._again_at = 0.0
+        self._found: list[str] = []
+
+    def look(self, namespace: NetNS) -> list[str]:
+        """What there is to say about each.
+
+        Raises:
+            KernelError: the kernel does not answer.
+        """
+        if time.monotonic() >= self._again_at:
+            self._again_at = time.monotonic() + LOOK_FOR_SHADOWS_EVERY
+            self._found = [
+                f"{one} drops what none of its rules accepts, whatever policies allow"
+                for one in dropping(namespace)
+            ]
+        return self._found
 
 
 def follow(enforcer: Enforcer, namespace: NetNS, is_first: bool) -> None:

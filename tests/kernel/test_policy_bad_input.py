@@ -1,0 +1,296 @@
+"""Wrong input of every kind: the state before stays in force, and ``status`` says why."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from cnidaria.cli.status import gather
+from cnidaria.kernel.errors import KernelError
+from cnidaria.kernel.netns import NetNS
+from cnidaria.testing.runtime import Attachment, Runtime
+from cnidaria_policy.config import PolicyConfig
+from cnidaria_policy.enforcer import Enforcer
+from cnidaria_policy.objects import PolicyPod
+from cnidaria_policy.service import follow
+from support.cni import CniNode
+from support.namespaces import run
+from support.needs import needs
+from support.node import PLUGIN_DIR, wait_for
+from support.policy_examples import network_policy
+from support.policy_lab import Question
+from support.policy_node import FLAT, TABLE, Cluster, namespace
+
+SHUT = network_policy("{podSelector: {}, ingress: []}", "shut", "x")
+OPEN = network_policy("{podSelector: {}, ingress: [{}]}", "shut", "x")
+PATIENCE = 60.0
+"""Seconds for what must happen."""
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Cluster]:
+    """Two pods, of which one is shut, and an agent."""
+    with CniNode() as node:
+        made = Cluster(node, FLAT)
+        made.publish()
+        made.write("spaces.yaml", namespace("x", {}), namespace("y", {}))
+        made.write("shut.yaml", SHUT)
+        with node.agent():
+            made.add("x/web")
+            made.add("y/web")
+            yield made
+        made.close()
+
+
+def passes(cluster: Cluster) -> bool:
+    """Whether a connection to the pod that is shut begins."""
+    src, dst = (cluster.addresses(one)[0] for one in ("y/web", "x/web"))
+    asked: list[Question] = [(src, dst, "TCP", 80)]
+    cluster.lab.forget_connections()
+    return cluster.lab.ask(asked, [False]) == [True]
+
+
+def status(cluster: Cluster) -> dict[str, str]:
+    """The problems that ``cnidaria status`` tells."""
+    problems: dict[str, str] = gather(cluster.node.settings)["problems"]
+    return problems
+
+
+@contextmanager
+def told(cluster: Cluster, *words: str) -> Iterator[None]:
+    """Inside something is wrong: it is said in these words, and what was in force stays so."""
+
+    def said() -> bool:
+        problem = " ".join(status(cluster).values())
+        return all(word in problem for word in words)
+
+    wait_for(f"status says {words}", said, PATIENCE)
+    assert not passes(cluster)
+    yield
+    wait_for("status says nothing", lambda: not status(cluster), PATIENCE)
+    assert not passes(cluster)
+
+
+BAD = {
+    "a field that nobody knows": (SHUT.replace("ingress", "ingres"), "spec.ingres"),
+    "a block that is none": (
+        SHUT.replace("[]", "[{from: [{ipBlock: {cidr: 10.0.0.0/33}}]}]"),
+        "spec.ingress[0].from[0].ipBlock.cidr",
+    ),
+    "half of a file": (SHUT[:-10], "shut.yaml:"),
+}
+
+
+@pytest.mark.parametrize("what", BAD)
+def test_a_file_that_is_refused(cluster: Cluster, what: str) -> None:
+    """It opens nothing, and neither does a pod's return."""
+    text, word = BAD[what]
+    cluster.write("shut.yaml", text)
+    with told(cluster, str(cluster.policies / "shut.yaml"), word):
+        cluster.delete("x/web")
+        cluster.add("x/web")
+        assert not passes(cluster)
+        cluster.write("shut.yaml", SHUT)
+
+
+def test_a_file_that_is_being_written(cluster: Cluster) -> None:
+    """Nobody looks at it before its writer has closed it, or a second has passed."""
+    with (cluster.policies / "late.yaml").open("w") as file:
+        file.write(OPEN.replace("shut", "late"))
+        file.flush()
+        assert not passes(cluster)
+        file.write("garbage")
+    with told(cluster, "late.yaml"):
+        (cluster.policies / "late.yaml").unlink()
+
+
+def test_a_directory_that_cannot_be_read(cluster: Cluster) -> None:
+    away = cluster.policies.with_name("away")
+    cluster.policies.rename(away)
+    with told(cluster, f"{cluster.policies}: No such file"):
+        away.rename(cluster.policies)
+    cluster.policies.rename(away)
+    cluster.policies.write_text("no directory")
+    with told(cluster, f"{cluster.policies}: Not a directory"):
+        cluster.policies.unlink()
+        away.rename(cluster.policies)
+
+
+def test_of_two_objects_of_one_name_the_first_counts(cluster: Cluster) -> None:
+    cluster.write("zz.yaml", OPEN)
+    with told(cluster, "zz.yaml:", "NetworkPolicy x/shut is there already"):
+        (cluster.policies / "zz.yaml").unlink()
+
+
+def large(rules: int, fill: str = "") -> dict[str, Any]:
+    """A policy of as many rules; what fills it is in an annotation."""
+    made: dict[str, Any] = yaml.safe_load(SHUT)
+    made["metadata"]["annotations"] = {"why": fill}
+    made["spec"]["ingress"] = [
+        {
+            "from": [{"ipBlock": {"cidr": f"100.{64 + (n >> 16)}.{n >> 8 & 255}.{n & 255}/32"}}],
+            "ports": [{"port": 1 + n % 60000}],
+        }
+        for n in range(rules)
+    ]
+    return made
+
+
+def test_a_policy_of_ten_megabytes_and_many_rules(cluster: Cluster, effort: int) -> None:
+    """It takes its time, and until it is in force what was before is; nothing is ever open."""
+    rules = 2_000 if effort == 1 else 100_000
+    text = json.dumps(large(rules, "x" * (10 << 20)))
+    assert len(text) > 10 << 20
+    spare = cluster.node.dir / "spare"
+    spare.write_text(text)
+    spare.rename(cluster.policies / "shut.json")
+    (cluster.policies / "shut.yaml").unlink()
+    last = f"allow.*NetworkPolicy x/shut ingress rule {rules - 1}"
+
+    def there() -> bool:
+        assert not passes(cluster)
+        time.sleep(0.1)
+        chains = run(cluster.node.host, "nft", "list", "table", "inet", TABLE)
+        return f'"NetworkPolicy x/shut ingress rule {rules - 1}"' in chains
+
+    wait_for(last, there, 20 * PATIENCE)
+    assert not status(cluster)
+    cluster.write("shut.yaml", SHUT)
+    (cluster.policies / "shut.json").unlink()
+    wait_for("the large one is gone", lambda: not there(), 20 * PATIENCE)
+    assert not passes(cluster)
+
+
+def test_a_foreign_firewall_that_drops_is_named() -> None:
+    with CniNode() as node:
+        made = Cluster(node, FLAT)
+        made.publish()
+        chain = "type filter hook forward priority filter; policy drop;"
+        run(node.host, "nft", f"add table ip others; add chain ip others FORWARD {{ {chain} }}")
+        with node.agent():
+            wait_for(
+                "status names it",
+                lambda: "chain FORWARD of table ip others" in " ".join(status(made).values()),
+                PATIENCE,
+            )
+        assert "policy drop" in run(node.host, "nft", "list", "table", "ip", "others")
+        made.close()
+
+
+# -- a kernel that refuses -------------------------------------------------------------------------
+
+
+class Refusing:
+    """Stands for a table's transaction: the kernel has no memory for it."""
+
+    def __init__(self) -> None:
+        self.tried = 0
+
+    def __call__(self, *_: object) -> None:
+        self.tried += 1
+        raise KernelError(12, "cannot change the table", "Cannot allocate memory")
+
+
+def test_what_the_kernel_refuses_is_tried_again(host: NetNS, tmp_path: Path) -> None:
+    """Meanwhile the rules of before are in force."""
+    file = tmp_path / "shut.yaml"
+    file.write_text(SHUT)
+    enforcer = Enforcer("pods", PolicyConfig(policies=(str(tmp_path),), node="n1"))
+    enforcer.open(host, [])
+    pod = PolicyPod("pods", "c/eth0", "x", "web", ("10.1.0.2",), "eth0")
+    enforcer.attach(host, pod)
+    before = enforcer.table.read(host)
+    file.write_text(OPEN)
+    change = enforcer.table.change
+    enforcer.table.change = refusing = Refusing()  # type: ignore[method-assign]
+    for tried in (2, 3):
+        with pytest.raises(KernelError, match="Cannot allocate memory"):
+            follow(enforcer, host, False)
+        assert refusing.tried == tried
+        assert enforcer.table.read(host) == before
+    enforcer.table.change = change  # type: ignore[method-assign]
+    follow(enforcer, host, False)
+    now = enforcer.table.read(host)
+    assert now is not None
+    assert now != before
+    assert now == enforcer.program.rules
+
+
+# -- pods that cannot be judged, and what a runtime says of them -----------------------------------
+
+
+@pytest.mark.skipif(not Path(PLUGIN_DIR, "macvlan").exists(), reason="macvlan is not installed")
+def test_a_pod_whose_packets_the_node_does_not_see_is_refused(tmp_path: Path) -> None:
+    with CniNode() as node:
+        run(node.host, "ip", "link", "add", "up0", "type", "bridge")
+        run(node.host, "ip", "link", "set", "up0", "up")
+        ipam = {
+            "type": "host-local",
+            "dataDir": str(node.dir / "leases"),
+            "subnet": "10.9.0.0/24",
+        }
+        plugins = [
+            {"type": "macvlan", "master": "up0", "ipam": ipam},
+            {"type": "cnidaria-policy", "policies": [str(tmp_path)]},
+        ]
+        conflist = {"cniVersion": "1.0.0", "name": "pods", "plugins": plugins}
+        runtime = Runtime(conflist, node.path.split(":"))
+        node.pod("p")
+        pod = Attachment("p", node.netns("p"))
+        with pytest.raises(Exception, match="macvlan: its packets do not pass the node") as caught:
+            node.host.run(runtime.add, pod)
+        assert caught.value.code == 7  # type: ignore[attr-defined]
+        node.host.run(runtime.delete, pod)
+        assert "cnidaria" not in run(node.host, "nft", "list", "tables")
+
+
+def test_an_annotation_tells_the_labels(cluster: Cluster) -> None:
+    """Where no source knows the pod: by the runtime's capability."""
+    only = network_policy("{podSelector: {matchLabels: {app: api}}, ingress: []}", "only", "y")
+    cluster.write("only.yaml", only)
+    capability = "io.kubernetes.cri.pod-annotations"
+    plugins = [*cluster.members[0].plugins]
+    plugins[1] = {**plugins[1], "capabilities": {capability: True}}
+    conflist = {"cniVersion": "1.0.0", "name": "pods", "plugins": plugins}
+    node = cluster.node
+    runtime = Runtime(conflist, node.path.split(":"))
+    args = {"K8S_POD_NAMESPACE": "y", "K8S_POD_NAME": "api"}
+    for labels, dropped in (("app=api, tier=1", True), ("app=web", False)):
+        node.pod("y-api")
+        annotations = {capability: {"cnidaria.io/labels": labels}}
+        pod = Attachment("y-api", node.netns("y-api"), args=args, capabilities=annotations)
+        result = node.host.run(runtime.add, pod)
+        address = result["ips"][0]["address"].split("/")[0]
+        wait_for("the policy", lambda: (f"{address} " in subjects(node)) == dropped)  # noqa: B023
+        node.host.run(runtime.delete, pod)
+        node.end("y-api")
+    (cluster.policies / "only.yaml").unlink()
+
+
+def subjects(node: CniNode) -> str:
+    return run(node.host, "nft", "list", "set", "inet", TABLE, "subjects4")
+
+
+@needs("nft")
+def test_pods_that_nobody_can_know_are_refused_for_now(tmp_path: Path) -> None:
+    """Before every file was good once it is not known what the policies are: code 11."""
+    with CniNode() as node:
+        made = Cluster(node, FLAT)
+        made.publish()
+        made.write("shut.yaml", SHUT.replace("podSelector", "podSelektor"))
+        with node.agent():
+            with pytest.raises(Exception, match="podSelektor") as caught:
+                made.add("x/web")
+            assert caught.value.code == 11  # type: ignore[attr-defined]
+            made.write("shut.yaml", SHUT)
+            first = made.members[0]
+            node.host.run(first.runtime.delete, first.attachment("x/web"))
+            made.add("x/web")
+        made.close()
