@@ -56,10 +56,13 @@ class Member:
 
     def __init__(self, node: CniNode, main: dict[str, Any], policies: Path, name: str) -> None:
         self.node = node
-        policy = {"type": "cnidaria-policy", "policies": [str(policies)], "node": name}
-        self.plugins = [main, policy]
+        self.use(main, {"type": "cnidaria-policy", "policies": [str(policies)], "node": name})
+
+    def use(self, *plugins: dict[str, Any]) -> None:
+        """Have these plugins in the chain."""
+        self.plugins = plugins
         self.runtime = Runtime(
-            {"cniVersion": "1.0.0", "name": "pods", "plugins": self.plugins}, node.path.split(":")
+            {"cniVersion": "1.0.0", "name": "pods", "plugins": plugins}, self.node.path.split(":")
         )
 
     def publish(self) -> None:
@@ -90,6 +93,7 @@ class Cluster:
             Member(one, plugin, self.policies, f"n{number}")
             for number, (one, plugin) in enumerate(((node, main), *other), 1)
         ]
+        self.api: Any = None
         self.hosts: dict[str, Host] = {}
         self.pods: dict[str, dict[str, Any]] = {}
         self.lab = Lab(self.hosts, {f"n{n}": m.node.host for n, m in enumerate(self.members, 1)})

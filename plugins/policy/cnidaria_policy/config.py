@@ -22,12 +22,25 @@ Directory = Annotated[str, Check(_absolute)]
 class PolicyConfig(ModeConfig):
     """The keys of ``cnidaria-policy``."""
 
-    policies: Annotated[
-        tuple[Directory, ...],
-        msgspec.Meta(min_length=1),
-        Doc("directories of YAML or JSON files with policies, namespaces and pods' labels"),
-    ] = (DIRECTORY,)
+    policies: (
+        Annotated[
+            tuple[Directory, ...],
+            msgspec.Meta(min_length=1),
+            Doc("directories of YAML or JSON files with policies, namespaces and pods' labels"),
+        ]
+        | None
+    ) = None
+    kubeconfig: (
+        Annotated[Directory, Doc("file that says where the Kubernetes API server is")] | None
+    ) = None
     node: Annotated[str, Doc("this node's name; default: the host name")] | None = None
+
+    @property
+    def directories(self) -> tuple[str, ...]:
+        """Those of ``policies``; the default one where there is nothing else to follow."""
+        if self.policies is None:
+            return () if self.kubeconfig else (DIRECTORY,)
+        return self.policies
 
     @property
     def node_name(self) -> str:

@@ -15,9 +15,9 @@ from cnidaria.kinds import Batch, KernelError, NetNS, Ruleset, WholeTable, diffe
 from cnidaria_policy import names
 from cnidaria_policy.config import PolicyConfig
 from cnidaria_policy.cut import cut_denied, forget_addresses
-from cnidaria_policy.folder import Folders
 from cnidaria_policy.numbering import aligned
 from cnidaria_policy.program import Program
+from cnidaria_policy.sources import Sources
 from cnidaria_policy.world import World
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ class Enforcer:
         self.table = WholeTable(NftTable(names.table(network)), mark(network))
         self.world = World(config.node_name)
         self.program = Program(self.table.table.name, self.world.name_of)
-        self._folders = Folders(config.policies)
+        self.sources = Sources(config)
         self._lock = threading.RLock()
         self._version = 0
         self._is_sure = False
@@ -63,9 +63,9 @@ class Enforcer:
             KernelError: EAGAIN: it is not known what the policies are; others: the kernel refuses.
         """
         with self._lock:
-            found = self._folders.look()
-            self.problems = self._folders.problems
-            if not self._folders.is_whole:
+            found = self.sources.look()
+            self.problems = self.sources.problems
+            if not self.sources.is_whole:
                 why = "; ".join(self.problems)
                 raise KernelError(NOT_YET, f"the policies of network {self.network}", why)
             self.world.replace(found)
@@ -80,8 +80,8 @@ class Enforcer:
             KernelError: the kernel refuses.
         """
         with self._lock:
-            found = self._folders.look()
-            self.problems = self._folders.problems
+            found = self.sources.look()
+            self.problems = self.sources.problems
             self.world.replace(found)
             return self.sync(namespace)
 
@@ -89,8 +89,11 @@ class Enforcer:
         """The pod's policies are in force when this returns, and were read back.
 
         Raises:
-            KernelError: the kernel refuses, or does not have what it took.
+            KernelError: EAGAIN: it is not known what policies see of the pod; others: the kernel
+                refuses, or does not have what it took.
         """
+        if pod.is_kubernetes:
+            self._find(pod)
         with self._lock:
             if not self._stale.isdisjoint(pod.addresses):
                 self._forget(namespace)
@@ -98,6 +101,14 @@ class Enforcer:
         self.sync(namespace)
         for wrong in self.unlike(namespace, pod):
             raise KernelError(errno.EIO, f"the policies of {pod}", f"the kernel lacks {wrong}")
+
+    def _find(self, pod: PolicyPod) -> None:
+        """Know the pod as its source has it, also where that has not told of it yet."""
+        why = self.sources.why_unknown(pod.namespace, pod.name)
+        if why:
+            raise KernelError(NOT_YET, f"the policies of {pod}", why)
+        with self._lock:
+            self.world.replace(self.sources.look())
 
     def detach(self, namespace: NetNS, pod: PolicyPod) -> None:
         """The pod is gone.

@@ -26,14 +26,20 @@ IN_NONBLOCK, IN_CLOEXEC = os.O_NONBLOCK, os.O_CLOEXEC
 _EVENTS: Final = IN_CLOSE_WRITE | IN_MOVED_FROM | IN_MOVED_TO | IN_DELETE
 
 
-async def changes(directories: Iterable[Path]) -> AsyncIterator[None]:
+async def changes(
+    directories: Iterable[Path], happened: asyncio.Event | None = None
+) -> AsyncIterator[None]:
     """Once now, then each time that something in the directories may have changed.
+
+    Args:
+        happened: set by others when there is another reason to look.
+
 
     Where the machine has no inotify left for us, each time that it may be worth a look.
     """
     directories = list(directories)
     loop = asyncio.get_running_loop()
-    happened = asyncio.Event()
+    happened = happened or asyncio.Event()
     watcher = _Inotify()
 
     def heard() -> None:

@@ -60,6 +60,11 @@ class PolicyPod(Object, frozen=True):
         """One for each attachment."""
         return ("policy_pod", self.network, self.id)
 
+    @property
+    def is_kubernetes(self) -> bool:
+        """Whether its names are Kubernetes', and not made of the container's id."""
+        return not self.id.startswith(f"{self.name}/")
+
     def parents(self) -> tuple[tuple[Any, ...], ...]:
         """The network's table."""
         return (("nft_table", "inet", names.table(self.network)),)

@@ -11,9 +11,9 @@ from cnidaria_core import PolicyReason, PolicyTables
 
 from cnidaria import CniError, Code, NodeView
 from cnidaria_policy.config import PolicyConfig
-from cnidaria_policy.folder import Folders
 from cnidaria_policy.manifests import SUFFIXES, Json, Key, Manifest, Refused, line_in, read
 from cnidaria_policy.objects import PolicyPod
+from cnidaria_policy.sources import Sources
 from cnidaria_policy.world import World
 
 PLACEHOLDERS: Final = {4: ip_network("198.18.0.0/15"), 6: ip_network("2001:2::/48")}
@@ -81,13 +81,13 @@ class Policies:
             CniError: there is no such network, or its sources were never whole.
         """
         name, config = choose(view, network)
-        folders = Folders(config.policies)
-        found = folders.look()
-        if not folders.is_whole:
-            raise CniError(Code.TRY_AGAIN_LATER, "; ".join(folders.problems))
+        sources = Sources(config)
+        found = sources.look()
+        if not sources.is_whole:
+            raise CniError(Code.TRY_AGAIN_LATER, "; ".join(sources.problems))
         local = [pod for pod in view.declared(PolicyPod) if pod.network == name]
-        made = cls(found, folders.places, config.node_name, local)
-        made.problems = folders.problems
+        made = cls(found, sources.places, config.node_name, local)
+        made.problems = sources.problems
         return name, made
 
     def changed(self, objects: Mapping[Key, Json], without: Iterable[Key] = ()) -> Policies:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -22,24 +23,37 @@ log = logging.getLogger(__name__)
 
 
 async def serve(net: Network[PolicyConfig], node: Node) -> None:
-    """Follow the directories of a network's policies, until cancelled."""
+    """Follow the sources of a network's policies, until cancelled."""
     told, is_first = "", True
     shadows = Shadows()
-    async for _ in changes([Path(one) for one in net.config.policies]):
-        enforcer = ENFORCERS.find(node.namespace, net.name)
-        if enforcer is None:
-            node.wake()  # it could not be opened yet: perhaps it can now
-            continue
-        try:
-            await asyncio.to_thread(follow, enforcer, node.namespace, is_first)
-            is_first = False
-            foreign = await asyncio.to_thread(shadows.look, node.namespace)
-            problems = "; ".join([*enforcer.problems, *foreign])
-        except KernelError as error:
-            problems = str(error)
-        if problems != told:
-            node.problem(problems)
-            told = problems
+    loop, happened = asyncio.get_running_loop(), asyncio.Event()
+    followed: Enforcer | None = None
+
+    def changed() -> None:
+        with suppress(RuntimeError):  # the loop has ended
+            loop.call_soon_threadsafe(happened.set)
+
+    try:
+        async for _ in changes([Path(one) for one in net.config.directories], happened):
+            enforcer = ENFORCERS.find(node.namespace, net.name)
+            if enforcer is None:
+                node.wake()  # it could not be opened yet: perhaps it can now
+                continue
+            followed = enforcer
+            try:
+                await asyncio.to_thread(enforcer.sources.start, changed)
+                await asyncio.to_thread(follow, enforcer, node.namespace, is_first)
+                is_first = False
+                foreign = await asyncio.to_thread(shadows.look, node.namespace)
+                problems = "; ".join([*enforcer.problems, *foreign])
+            except KernelError as error:
+                problems = str(error)
+            if problems != told:
+                node.problem(problems)
+                told = problems
+    finally:
+        if followed:
+            followed.sources.stop()
 
 
 class Shadows:
