@@ -13,6 +13,8 @@ import yaml
 from cnidaria.cli.status import gather
 from cnidaria.cni.errors import CniError
 from cnidaria.kernel.netns import NetNS
+from cnidaria.kernel.ruleset import generation
+from cnidaria.kernel.session import Session
 from cnidaria_policy import kubeconfig
 from cnidaria_policy.kube import Kube
 from support.cni import CniNode
@@ -91,6 +93,20 @@ def test_what_happened_while_nobody_watched_is_found_out(cluster: Cluster) -> No
     api.remove("NetworkPolicy", "x", "shut")
     wait_for("no policy", lambda: passes(cluster))
     wait_for("status says nothing", lambda: not gather(cluster.node.settings)["problems"])
+
+
+def test_a_burst_of_changes_is_merged(cluster: Cluster) -> None:
+    """A thousand of them are few transactions, and the last word counts."""
+    api, place = cluster.api, cluster.node.host
+    with Session(place) as session:
+        before = generation(session)
+    for number in range(500):
+        api.put(pod("x", "db", {"app": "db" if number % 2 else "other", "n": str(number)}))
+        api.put(pod("y", f"p{number}", {"app": "web"}))
+    api.remove("NetworkPolicy", "x", "shut")
+    wait_for("what came last", lambda: passes(cluster))
+    with Session(place) as session:
+        assert generation(session) - before < 100
 
 
 def test_a_pod_that_nobody_told_of_is_asked_for(cluster: Cluster) -> None:

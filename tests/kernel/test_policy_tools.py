@@ -7,19 +7,23 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from cnidaria_policy.denied import watch
 from support.cni import CniNode
 from support.namespaces import run
 from support.needs import needs
 from support.node import wait_for
+from support.policy_examples import network_policy
 from support.policy_node import FLAT, STEPS, TABLE, Cluster, fill
 
 pytestmark = needs("nft")
 
+SECONDS = 20.0
 CNIDARIA = str(Path(sys.executable).with_name("cnidaria"))
 
 
@@ -141,3 +145,28 @@ def test_watch_names_pods_and_the_policy(cluster: Cluster) -> None:
         assert one["what"] == "denied"
         assert one["why"].startswith("NetworkPolicy x/")
         assert one["why"].endswith("ingress isolation")
+
+
+def test_an_audited_policy_decides_nothing_and_is_told(cluster: Cluster) -> None:
+    audited = network_policy("{podSelector: {}, ingress: []}", "would", "y").replace(
+        "metadata: {", 'metadata: {annotations: {cnidaria.io/audit: "true"}, ', 1
+    )
+    cluster.write("audited.yaml", audited)
+    place = cluster.node.host
+    comment = 'comment "audit: would deny: NetworkPolicy y/would ingress isolation"'
+    wait_for("the policy", lambda: comment in run(place, "nft", "list", "table", "inet", TABLE))
+    src, dst = (cluster.addresses(one)[0] for one in ("x/web", "y/web"))
+    events = watch("pods", place, {src: "x/web", dst: "y/web"}.__getitem__, seconds=SECONDS)
+    with ThreadPoolExecutor(1) as pool:
+        told = pool.submit(next, events)
+
+        def heard() -> bool:
+            cluster.lab.forget_connections()
+            assert cluster.lab.ask([(src, dst, "TCP", 80)], [True]) == [True]
+            return told.done()
+
+        wait_for("what is told", heard)
+    event = told.result()
+    assert (event.src, event.dst, event.port, event.what) == ("x/web", "y/web", 80, "audit")
+    assert event.why == "audit: would deny: NetworkPolicy y/would ingress isolation"
+    (cluster.policies / "audited.yaml").unlink()
