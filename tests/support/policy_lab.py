@@ -91,8 +91,13 @@ class Lab:
     def close(self) -> None:
         self._round.close()
 
-    def ask(self, questions: Sequence[Question], expected: Sequence[bool]) -> list[bool]:
+    def ask(
+        self, questions: Sequence[Question], expected: Sequence[bool], patience: float = PATIENCE
+    ) -> list[bool]:
         """Which of the connections begin; those that are expected to are given time to.
+
+        Args:
+            patience: seconds; less where the same is asked again.
 
         Raises:
             AssertionError: a packet came out that was taken for dropped before.
@@ -101,7 +106,7 @@ class Lab:
         wanted = {first + n for n, allowed in enumerate(expected) if allowed}
         self._tag += len(questions)
         arrived: set[int] = set()
-        deadline = time.monotonic() + PATIENCE
+        deadline = time.monotonic() + patience
         with one_processor():
             for n, question in enumerate(questions):
                 self._send(question, first + n, n)
@@ -169,7 +174,7 @@ class Lab:
     def come_up(self, asked: Sequence[Question]) -> None:
         """Wait until all of this is possible, which nothing may forbid."""
         deadline = time.monotonic() + 10 * PATIENCE
-        while not all(self.ask(asked, [True] * len(asked))):
+        while not all(self.ask(asked, [True] * len(asked), patience=0.2)):
             self._denied.clear()
             assert time.monotonic() < deadline, "the lab does not come up"
         self._denied.clear()

@@ -182,7 +182,7 @@ class Cluster:
 
         def agreed() -> bool:
             self.lab.forget_connections()
-            return self.lab.ask(asked, truth) == truth
+            return self.lab.ask(asked, truth, patience=0.1) == truth
 
         wait_for("the kernel does what the policies say", agreed, 20)
 
