@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 
 from cnidaria.cni.versions import SUPPORTED
+from cnidaria.kernel.handle import Kernel
+from cnidaria.kernel.objects import NftTable
 from support.cni import NETWORK, CniNode, network
 from support.namespaces import new_namespace, run
 from support.needs import needs
@@ -361,6 +363,28 @@ def test_check_names_what_is_gone_and_delete_does_not_mind(lonely: CniNode) -> N
         for pod in pods:
             lonely.delete(pod)
         assert_empty(lonely)
+
+
+def test_check_of_what_the_network_has_on_the_node(lonely: CniNode) -> None:
+    """A pod without it is not as ADD left it: others' sources would pass, or nothing would."""
+    lonely.add("p1")
+    lonely.ip("route del unreachable 10.1.0.0/24")
+    assert "route unreachable 10.1.0.0/24" in lonely.call("CHECK", "p1").error(105)
+    assert lonely.call("STATUS").result() is None
+    assert lonely.call("CHECK", "p1").result() is None, "STATUS has put it back"
+    for table in (one for one in lonely.owned() if one.startswith("nft table")):
+        Kernel(lonely.host).withdraw([NftTable(table.split()[-1])])
+    assert "nft " in lonely.call("CHECK", "p1").error(105)
+    lonely.delete("p1")
+    assert_empty(lonely)
+
+
+def test_check_of_another_namespace(node: CniNode) -> None:
+    node.add("p1")
+    node.pod("p2")
+    error = node.call("CHECK", "p1", CNI_NETNS=node.netns("p2")).error(105)
+    assert "is not the namespace that pods/p1/eth0/cnidaria-flat is attached to" in error
+    assert node.call("CHECK", "p1").result() is None
 
 
 def test_check_with_the_result_of_the_chain(node: CniNode) -> None:

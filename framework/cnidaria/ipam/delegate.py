@@ -39,7 +39,11 @@ UNDO_TIMEOUT: Final = 10.0
 
 _BUSY_TRIES: Final = 5
 _STDERR_SHOWN: Final = 500
-_NO_SUCH_VERB: Final = (Code.INCOMPATIBLE_VERSION, Code.INVALID_ENVIRONMENT)
+_NO_SUCH_VERB: Final = (
+    Code.INCOMPATIBLE_VERSION,
+    Code.INVALID_ENVIRONMENT,
+    Code.UNKNOWN_CONTAINER,  # asks for the container before it looks at the verb
+)
 
 
 class Delegation(msgspec.Struct, frozen=True, kw_only=True):

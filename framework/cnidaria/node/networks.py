@@ -17,7 +17,7 @@ from cnidaria.cluster.blocks import overlapping
 from cnidaria.cni.config import NetConf
 from cnidaria.cni.errors import CniError, Code
 from cnidaria.cni.fields import decode
-from cnidaria.kernel.handle import Kernel, KernelError
+from cnidaria.kernel.handle import Difference, Kernel, KernelError
 from cnidaria.kernel.netns import NetNS
 from cnidaria.node.addresses import Addresses
 from cnidaria.node.membership import Membership
@@ -134,6 +134,18 @@ class Networks:
                 code = Code.TRY_AGAIN_LATER if soon else Code.KERNEL_REFUSED
                 raise CniError(code, str(error)) from error
             self._up[place] = opened.objects
+
+    def difference(self, opened: Opened, host: NetNS) -> Difference | None:
+        """The first of what a network wants on the node that is not so.
+
+        Raises:
+            CniError: the kernel does not answer (106).
+        """
+        try:
+            with self._kernel_for(host) as kernel:
+                return next(iter(kernel.differences(opened.objects)), None)
+        except KernelError as error:
+            raise CniError(Code.KERNEL_REFUSED, str(error)) from error
 
     @contextmanager
     def in_use(self, opened: Opened, host: NetNS) -> Iterator[None]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Final
 
 import msgspec
 
@@ -14,6 +15,7 @@ from cnidaria.cni.env import Invocation
 from cnidaria.cni.errors import CniError, Code
 from cnidaria.cni.result import Result
 from cnidaria.ipam.leases import pod_name
+from cnidaria.kernel.errors import Difference
 from cnidaria.kernel.netns import NetNS
 from cnidaria.node.addresses import Addresses, Lending
 from cnidaria.node.networks import Networks, Opened
@@ -25,6 +27,10 @@ from cnidaria.plan.plan import Plan
 log = logging.getLogger(__name__)
 
 NOTHING = b""
+UNAVAILABLE: Final = frozenset(
+    {Code.IO_FAILURE, Code.KERNEL_REFUSED, Code.STATE_UNAVAILABLE, Code.TRY_AGAIN_LATER}
+)
+"""What keeps ADD from being served without the configuration being wrong."""
 
 Tends = Callable[[NetworkId, NetNS], bool]
 
@@ -144,16 +150,39 @@ class Verbs:
         attachment = self._engine.store.get(*call.key)
         if attachment is None or attachment.state != "attached":
             raise CniError(Code.CHECK_FAILED, f"{'/'.join(call.key)} is not attached")
-        attachment = _as_told(attachment, call.conf.prev_result)
-        self._addresses.check(attachment, call.host)
-        difference = self._engine.check(attachment, call.host, call.pod)
+        if call.pod and call.pod.cookie != attachment.netns_cookie and attachment.netns_cookie:
+            raise CniError(
+                Code.CHECK_FAILED,
+                f"CNI_NETNS = {call.invocation.netns!r}: is not the namespace that {attachment.id} "
+                "is attached to",
+            )
+        told = _as_told(attachment, call.conf.prev_result)
+        self._addresses.check(told, call.host)
+        difference = self._engine.check(told, call.host, call.pod) or self._network_differs(
+            attachment, call.host
+        )
         if difference:
             raise CniError(Code.CHECK_FAILED, str(difference))
         return NOTHING
 
+    def _network_differs(self, attachment: Attachment, host: NetNS) -> Difference | None:
+        """The first of what the pod's network has on the node that is not as it should be.
+
+        Raises:
+            CniError: it cannot be known (11), or the kernel does not answer (106).
+        """
+        if attachment.adopted:  # nobody knows its configuration
+            return None
+        conf = NetConf.parse(attachment.config, "CHECK")
+        try:
+            return self._networks.difference(self._networks.open(conf, host), host)
+        except NotReady as error:
+            raise CniError(Code.TRY_AGAIN_LATER, f"{conf.type}: {error}") from error
+
     def status(self, call: Context) -> bytes:
         """Success only once the node's state for this network is really there."""
         try:
+            self._engine.store.require_writable()
             network = _usable(self._networks.reopen(call.conf, call.host))
             self._networks.bring_up(network, call.host, look=True)
             claim = self._addresses.claim(call.conf, network.cluster)
@@ -164,7 +193,7 @@ class Verbs:
             code = Code.LIMITED_CONNECTIVITY if error.limited else Code.NOT_AVAILABLE
             raise CniError(code, f"{call.conf.type}: {error}") from error
         except CniError as error:
-            if error.code in (Code.KERNEL_REFUSED, Code.TRY_AGAIN_LATER):
+            if error.code in UNAVAILABLE:
                 raise CniError(Code.NOT_AVAILABLE, error.msg, error.details) from error
             raise
         finally:

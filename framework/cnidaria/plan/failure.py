@@ -29,8 +29,10 @@ def combine(first: CniError, others: Sequence[Exception]) -> CniError:
     """The first cause, with everything else that failed in the details."""
     if not others:
         return first
-    more = "; ".join(error.msg if isinstance(error, CniError) else str(error) for error in others)
-    details = "; ".join(text for text in (first.details, f"and then: {more}") if text)
+    said = dict.fromkeys(one.msg if isinstance(one, CniError) else str(one) for one in others)
+    said.pop(first.msg, None)
+    more = f"and then: {'; '.join(said)}" if said else ""
+    details = "; ".join(text for text in (first.details, more) if text)
     return CniError(first.code, first.msg, details)
 
 

@@ -195,6 +195,25 @@ class Journal:
         self._fd, self.size, self._torn = fd, len(data), False
         self._did("rename")
 
+    def require_writable(self) -> None:
+        """See beforehand whether a record could be written, as far as that can be told.
+
+        Raises:
+            StateError: it could not.
+        """
+        place = self.path if self.path.exists() else self.path.parent
+        while not place.exists():
+            place = place.parent
+        try:
+            if not os.access(place, os.W_OK):
+                system = os.statvfs(place).f_flag & os.ST_RDONLY
+                code = errno.EROFS if system else errno.EACCES
+                raise OSError(code, os.strerror(code))
+            if not os.statvfs(place).f_bavail:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        except OSError as error:
+            raise StateError.of(error, self.path, "write to the journal") from error
+
     def lost(self) -> bool:
         """Whether somebody removed the file under us: what is written now, nobody will read."""
         return self._fd is not None and os.fstat(self._fd).st_nlink == 0

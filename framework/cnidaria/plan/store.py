@@ -154,6 +154,10 @@ class Store:
             self._write({"op": "node", "host": host_cookie, "network": network, "there": there})
             self._note_node_part(place, there)
 
+    def require_writable(self) -> None:
+        """See whether changes could be recorded. Raises :class:`StateError` where not."""
+        self._journal.require_writable()
+
     def compact(self) -> None:
         """Write the journal anew, without what is history.
 
