@@ -784,6 +784,34 @@ class PolicyEngine:
         Raises `InvalidBuffer`, `TypeError` for what has no buffer.
         """
 
+    def reachable(
+        self, protocol: str | int | None = None, port: int | None = None
+    ) -> tuple[list[list[str]], memoryview]:
+        """Return who reaches whom: identities, and a matrix of them.
+
+        An identity is a list of pods (`namespace/name`, sorted) that no policy tells apart; they
+        come in the order of their first pods. The matrix is u8 of shape (n, n) (without any pod
+        (0,)): row by source, column by destination, 1 where each pod of the one reaches each other
+        pod of the other. It says nothing of a pod and itself, which always reaches itself but for
+        policies of the whole cluster. Pods that have ended, have no address, or have their node's
+        network are left out. `protocol` and `port` are as in `verdict`.
+        """
+
+    def diff(
+        self, later: PolicyEngine
+    ) -> list[tuple[str, str | None, str, Literal["added", "removed", "changed"]]]:
+        """Return (kind, namespace, name, what became of it) of objects that differ, in order."""
+
+    def to_bytes(self) -> bytes:
+        """Return the objects as bytes (versioned msgpack)."""
+
+    @staticmethod
+    def from_bytes(data: bytes, *, history: int = 16384) -> PolicyEngine:
+        """Make an engine with the objects that `to_bytes` was called on; versions and ids begin anew.
+
+        Raises `MalformedBytes`.
+        """
+
     def tables(self, node: str | None = None) -> PolicyTables:
         """Return the compiled tables; with `node`, those for the pods on this node."""
 

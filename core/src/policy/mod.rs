@@ -3,6 +3,7 @@
 //! What each field of the API means here is in `docs/policy-semantics.md`, with sources.
 
 mod block;
+mod bytes;
 mod compiled;
 mod error;
 mod filter;
@@ -16,7 +17,7 @@ mod twin;
 mod verdict;
 
 pub use block::Block;
-pub use compiled::PolicyEngine;
+pub use compiled::{Difference, PolicyEngine, Reach};
 pub use error::{Error, Invalid, Result};
 pub use filter::{Decision, Filter, PortDecision};
 pub use model::{Direction, Key, Kind, Object, Protocol, Tier};

@@ -4,11 +4,13 @@ use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 use super::block::Block;
 use super::selector::{Labels, Selector};
 
 /// The kinds of objects that are understood.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[allow(missing_docs)]
 pub enum Kind {
     Namespace,
@@ -52,6 +54,12 @@ impl Kind {
         Self::ALL.into_iter().find(|kind| kind.as_str() == name)
     }
 
+    /// Whether objects of the kind are policies.
+    #[must_use]
+    pub fn is_policy(self) -> bool {
+        !matches!(self, Self::Namespace | Self::Node | Self::Pod)
+    }
+
     /// Whether objects of the kind are in namespaces.
     #[must_use]
     pub fn is_namespaced(self) -> bool {
@@ -60,7 +68,7 @@ impl Kind {
 }
 
 /// What identifies an object.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Key {
     /// Its kind.
     pub kind: Kind,
@@ -80,7 +88,7 @@ impl fmt::Display for Key {
 }
 
 /// Any object.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[allow(missing_docs)]
 pub enum Object {
     Namespace(Namespace),
@@ -90,7 +98,7 @@ pub enum Object {
 }
 
 /// A namespace and its labels.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[allow(missing_docs)]
 pub struct Namespace {
     pub name: Arc<str>,
@@ -98,7 +106,7 @@ pub struct Namespace {
 }
 
 /// A node, its labels and its addresses.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[allow(missing_docs)]
 pub struct Node {
     pub name: Arc<str>,
@@ -107,7 +115,7 @@ pub struct Node {
 }
 
 /// A pod.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Pod {
     /// Its namespace.
     pub namespace: Arc<str>,
@@ -136,7 +144,7 @@ impl Pod {
 }
 
 /// A port of a container that has a name.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[allow(missing_docs)]
 pub struct NamedPort {
     pub name: Arc<str>,
@@ -145,7 +153,7 @@ pub struct NamedPort {
 }
 
 /// A protocol that has ports.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[allow(missing_docs)]
 pub enum Protocol {
     Tcp,
@@ -197,7 +205,7 @@ impl Direction {
 }
 
 /// The group of policies that a policy is evaluated with, in the order of evaluation.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[allow(missing_docs)]
 pub enum Tier {
     Admin,
@@ -206,7 +214,7 @@ pub enum Tier {
 }
 
 /// What a rule does with the traffic that it matches.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[allow(missing_docs)]
 pub enum Action {
     Accept,
@@ -215,7 +223,7 @@ pub enum Action {
 }
 
 /// A policy of any kind.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Policy {
     /// What identifies it.
     pub key: Key,
@@ -249,7 +257,7 @@ impl Policy {
 }
 
 /// One rule of a policy.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Rule {
     /// Its own name.
     pub name: Option<Arc<str>>,
@@ -262,7 +270,7 @@ pub struct Rule {
 }
 
 /// The other side of the traffic.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Peer {
     /// Pods by labels.
     Pods(PodPeer),
@@ -273,7 +281,7 @@ pub enum Peer {
 }
 
 /// Pods by their labels and their namespace.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[allow(missing_docs)]
 pub struct PodPeer {
     pub namespace: NamespaceMatch,
@@ -281,7 +289,7 @@ pub struct PodPeer {
 }
 
 /// Namespaces by name or by labels.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[allow(missing_docs)]
 pub enum NamespaceMatch {
     Name(Arc<str>),
@@ -289,7 +297,7 @@ pub enum NamespaceMatch {
 }
 
 /// Destination ports.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[allow(missing_docs)]
 pub enum PortMatch {
     /// Numbers from `first` to `last`, both included.

@@ -4,6 +4,8 @@
 
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 /// Labels, sorted by key.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub struct Labels(Arc<[(Arc<str>, Arc<str>)]>);
@@ -36,7 +38,7 @@ impl Labels {
 pub struct Selector(Arc<[Requirement]>);
 
 /// What one key has to be.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Requirement {
     /// The key.
     pub key: Arc<str>,
@@ -45,7 +47,7 @@ pub struct Requirement {
 }
 
 /// What a selector can say about a label. Values are sorted.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Test {
     /// There, with one of the values.
     In(Vec<Arc<str>>),

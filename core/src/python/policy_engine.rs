@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard};
 use hashbrown::HashMap;
 use pyo3::exceptions::{PyKeyError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
-use pyo3::types::{PyIterator, PyList, PyString};
+use pyo3::types::{PyBytes, PyIterator, PyList, PyMemoryView, PyString};
 
 use super::address::from_text;
 use super::buffer::Output;
@@ -13,7 +13,7 @@ use super::policy_bulk::Questions;
 use super::policy_objects::object;
 use super::policy_tables::{PolicyChanges, PolicyTables};
 use super::policy_values::PolicyReason;
-use crate::policy::{self, End, Key, Kind, Reason, ReasonId};
+use crate::policy::{self, Difference, End, Key, Kind, Reach, Reason, ReasonId};
 
 #[pyclass(frozen, module = "cnidaria_core")]
 pub struct PolicyEngine {
@@ -75,9 +75,7 @@ impl PolicyEngine {
     #[new]
     #[pyo3(signature = (*, history = 16384))]
     fn new(history: usize) -> PyResult<Self> {
-        if history == 0 {
-            return Err(PyValueError::new_err("history: 0 is not a number of elements from 1 on"));
-        }
+        reach_of(history)?;
         Ok(Self::of(policy::PolicyEngine::new(history)))
     }
 
@@ -126,18 +124,7 @@ impl PolicyEngine {
         port: Option<u16>,
     ) -> PyResult<Py<Verdict>> {
         let (src, dst) = (end(src)?, end(dst)?);
-        let protocol = protocol.map_or(Ok(6), self::protocol)?;
-        let port = match (policy::Protocol::from_number(protocol), port) {
-            (Some(_), Some(port)) => port,
-            (None, None) => 0,
-            (Some(_), None) => {
-                return Err(PyValueError::new_err("port: TCP, UDP and SCTP need one"));
-            }
-            (None, Some(port)) => {
-                let text = format!("port: {port}: only TCP, UDP and SCTP have ports");
-                return Err(PyValueError::new_err(text));
-            }
-        };
+        let (protocol, port) = aim(protocol, port)?;
         let engine = self.read();
         let verdict = engine.verdict(src, dst, protocol, port)?;
         self.say(py, &engine, verdict)
@@ -159,6 +146,54 @@ impl PolicyEngine {
         let engine = self.read().clone();
         py.detach(|| questions.decide(&engine, &said));
         Ok(said.finish(py))
+    }
+
+    #[pyo3(signature = (protocol = None, port = None))]
+    fn reachable<'py>(
+        &self,
+        py: Python<'py>,
+        protocol: Option<&Bound<'py, PyAny>>,
+        port: Option<u16>,
+    ) -> PyResult<(Vec<Vec<String>>, Bound<'py, PyAny>)> {
+        let (protocol, port) = aim(protocol, port)?;
+        let engine = self.read().clone();
+        let Reach { identities, matrix } = py.detach(|| engine.reachable(protocol, port));
+        let bytes: Vec<u8> = matrix.into_iter().map(u8::from).collect();
+        let flat = PyMemoryView::from(&PyBytes::new(py, &bytes))?;
+        let count = identities.len();
+        // A memoryview has no shape with a zero in it.
+        let shaped = match count {
+            0 => flat.into_any(),
+            _ => flat.call_method1("cast", ("B", (count, count)))?,
+        };
+        Ok((identities, shaped))
+    }
+
+    fn diff(&self, later: &Self) -> Vec<(&'static str, Option<String>, String, &'static str)> {
+        // Not both locks at once: somebody could take them the other way round.
+        let (one, later) = (self.read().clone(), later.read().clone());
+        let different = one.diff(&later).into_iter();
+        let shown = different.map(|(Key { kind, namespace, name }, what)| {
+            let what = match what {
+                Difference::Added => "added",
+                Difference::Removed => "removed",
+                Difference::Changed => "changed",
+            };
+            (kind.as_str(), namespace.map(|it| it.to_string()), name.to_string(), what)
+        });
+        shown.collect()
+    }
+
+    fn to_bytes<'py>(&self, py: Python<'py>) -> Bound<'py, PyBytes> {
+        let engine = self.read().clone();
+        PyBytes::new(py, &py.detach(|| engine.to_bytes()))
+    }
+
+    #[staticmethod]
+    #[pyo3(signature = (data, *, history = 16384))]
+    fn from_bytes(py: Python<'_>, data: &[u8], history: usize) -> PyResult<Self> {
+        reach_of(history)?;
+        Ok(Self::of(py.detach(|| policy::PolicyEngine::from_bytes(data, history))?))
     }
 
     #[pyo3(signature = (node = None))]
@@ -213,6 +248,27 @@ fn end(text: &str) -> PyResult<End<'_>> {
         return Ok(End::Pod(text));
     }
     Ok(End::Address(from_text(text)?))
+}
+
+fn reach_of(history: usize) -> PyResult<()> {
+    match history {
+        0 => Err(PyValueError::new_err("history: 0 is not a number of elements from 1 on")),
+        _ => Ok(()),
+    }
+}
+
+/// The number of a protocol, and the destination port, which some have and others have not.
+fn aim(protocol: Option<&Bound<'_, PyAny>>, port: Option<u16>) -> PyResult<(u8, u16)> {
+    let protocol = protocol.map_or(Ok(6), self::protocol)?;
+    match (policy::Protocol::from_number(protocol), port) {
+        (Some(_), Some(port)) => Ok((protocol, port)),
+        (None, None) => Ok((protocol, 0)),
+        (Some(_), None) => Err(PyValueError::new_err("port: TCP, UDP and SCTP need one")),
+        (None, Some(port)) => {
+            let text = format!("port: {port}: only TCP, UDP and SCTP have ports");
+            Err(PyValueError::new_err(text))
+        }
+    }
 }
 
 fn protocol(given: &Bound<'_, PyAny>) -> PyResult<u8> {

@@ -1,5 +1,6 @@
 //! Objects out again.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::holders::{NONE, Node, Pod};
@@ -7,6 +8,15 @@ use super::identities::Who;
 use super::state::PolicyEngine;
 use crate::policy::model::{self, Key, Kind, Object, Policy};
 use crate::policy::selector::Labels;
+
+/// What became of an object.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub enum Difference {
+    Added,
+    Removed,
+    Changed,
+}
 
 impl PolicyEngine {
     /// All objects, by kind, namespace and name.
@@ -35,6 +45,30 @@ impl PolicyEngine {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+
+    /// How the objects of a later engine are different, by kind, namespace and name.
+    #[must_use]
+    pub fn diff(&self, later: &Self) -> Vec<(Key, Difference)> {
+        let mut all: BTreeMap<Key, [Option<Object>; 2]> = BTreeMap::new();
+        for (side, engine) in [self, later].into_iter().enumerate() {
+            for object in engine.objects() {
+                let key = object.key();
+                all.entry(key).or_default()[side] = Some(object);
+            }
+        }
+        let different = all.into_iter().filter(|(_, [old, new])| old != new);
+        let what = |sides: &[Option<Object>; 2]| match sides {
+            [None, _] => Difference::Added,
+            [_, None] => Difference::Removed,
+            _ => Difference::Changed,
+        };
+        different.map(|(key, sides)| (key, what(&sides))).collect()
+    }
+
+    /// When a pod got its addresses, compared with others.
+    pub(crate) fn arrival(&self, key: &str) -> u64 {
+        self.holders.find_pod(key).map_or(0, |id| self.holders.pod(id).arrival)
     }
 
     fn labels(&self, identity: u32) -> Labels {

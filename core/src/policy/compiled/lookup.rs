@@ -27,6 +27,11 @@ pub struct Spot {
 }
 
 impl Spot {
+    /// The classes, if they are an address's own.
+    pub fn classes(&self) -> Option<(PeerClass, SubjectClass)> {
+        self.counts.then_some((self.peer, self.subject))
+    }
+
     /// What is nobody's, and of this peer class.
     fn outside(peer: PeerClass) -> Self {
         Self { peer, subject: NOTHING, home: NONE, host: false, counts: false }
@@ -160,7 +165,13 @@ impl PolicyEngine {
     }
 
     #[inline]
-    fn decide(&self, subject: SubjectClass, way: Way, peer: PeerClass, point: Point) -> Decision {
+    pub(super) fn decide(
+        &self,
+        subject: SubjectClass,
+        way: Way,
+        peer: PeerClass,
+        point: Point,
+    ) -> Decision {
         match self.filter_of(subject, way, peer) {
             Some(filter) => self.filters.value(filter).decide(point),
             None => Decision { allow: true, reason: way.fallback(), audit: None },

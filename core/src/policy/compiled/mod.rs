@@ -13,6 +13,7 @@ mod objects;
 mod partition;
 mod policies;
 mod policy_changes;
+mod reach;
 mod regroup;
 mod row_map;
 mod rows;
@@ -22,4 +23,6 @@ mod tally;
 mod traits;
 mod view;
 
+pub use export::Difference;
+pub use reach::Reach;
 pub use state::PolicyEngine;
