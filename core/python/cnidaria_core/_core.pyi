@@ -807,7 +807,7 @@ class PolicyEngine:
 
     @staticmethod
     def from_bytes(data: bytes, *, history: int = 16384) -> PolicyEngine:
-        """Make an engine with the objects that `to_bytes` was called on; versions and ids begin anew.
+        """Make an engine with the objects that `to_bytes` was called on; ids begin anew.
 
         Raises `MalformedBytes`.
         """

@@ -13,6 +13,8 @@ pub(super) trait Bits: Copy + Debug + Ord + Send + Sync + 'static {
     const WORDS: usize;
     /// Whether lookup nodes of few runs take 16 bits at once.
     const LINES: bool;
+    /// Bits of each of the two lookup nodes with a word per slot.
+    const FULL: u8;
 
     /// Clears the bits behind the length.
     fn clear(self, length: u8) -> Self;
@@ -37,6 +39,7 @@ impl Bits for u32 {
     const WIDTH: u8 = 32;
     const WORDS: usize = 1;
     const LINES: bool = false;
+    const FULL: u8 = 9;
 
     #[inline]
     fn clear(self, length: u8) -> Self {
@@ -73,6 +76,7 @@ impl Bits for u128 {
     const WIDTH: u8 = 128;
     const WORDS: usize = 4;
     const LINES: bool = true;
+    const FULL: u8 = 8;
 
     #[inline]
     fn clear(self, length: u8) -> Self {

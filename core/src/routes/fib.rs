@@ -1,12 +1,14 @@
 //! What lookups read: a trie of 8 or 16 bits per node in which every address finds its value.
 //!
 //! A node splits its addresses into *slots*; neighbouring slots of the same value, or of the same
-//! child, are one *run*. Three forms:
+//! child, are one *run*. Four forms:
 //!
-//! * *full*: one word per slot. The first two levels, of 8 bits each.
-//! * *dense*: 8 bits; one bit per slot, set where a run begins, in 8 words; then in bytes how many
-//!   runs begin before each of those words; then one word per run. As Lulea tables and Poptrie
-//!   count bits to find a run (Degermark et al. 1997; Asai and Ohara 2015).
+//! * *full*: one word per slot. The first two levels, of 9 bits each for IPv4, of 8 for IPv6.
+//! * *small*: 6 bits, only of IPv4 from bit 18 on; one bit per slot, set where a run begins, in 2
+//!   words; then one word per run. Nearly always all of it is in one cache line.
+//! * *dense*: 8 bits; the same with 8 words, followed by how many runs begin before each of them,
+//!   in bytes. As Lulea tables and Poptrie count bits to find a run (Degermark et al. 1997; Asai
+//!   and Ohara 2015).
 //! * *line*: 16 bits of few runs, for IPv6; where each run but the first begins, less one, in
 //!   halves of words, filled up with `0xffff`; then one word per run.
 //!
@@ -15,11 +17,8 @@
 use super::bits::Bits;
 use super::words::{At, UNIT, Words};
 
-/// Bits that the full nodes take, one after the other.
-pub(super) const FULL_BITS: u8 = 16;
-
-/// Words of a full node.
-pub(super) const FULL_WORDS: usize = 256;
+/// Words of a small node before its runs.
+pub(super) const SMALL_HEAD: usize = 2;
 
 /// Words of a dense node before its runs.
 pub(super) const DENSE_HEAD: usize = 10;
@@ -33,6 +32,7 @@ const CHILD: u32 = 1 << 31;
 const DENSE: u32 = CHILD;
 const LINE: u32 = CHILD | 1 << 29;
 const LARGE: u32 = CHILD | 2 << 29;
+const SMALL: u32 = CHILD | 3 << 29;
 const TAG: u32 = 0b111 << 29;
 const SIZE_SHIFT: u32 = 27;
 const PLACE: u32 = (1 << SIZE_SHIFT) - 1;
@@ -43,6 +43,7 @@ pub(super) enum Form {
     Value(u32),
     /// Full in the first levels.
     Dense,
+    Small,
     Line,
     /// A value that a reference has no room for: it is in a word of its own.
     Large,
@@ -65,6 +66,10 @@ impl Ref {
         Self::child(DENSE, at)
     }
 
+    pub fn small(at: At) -> Self {
+        Self::child(SMALL, at)
+    }
+
     /// A line with 8, 16 or 32 keys.
     pub fn line(at: At, keys: usize) -> Self {
         let size = match keys {
@@ -76,7 +81,7 @@ impl Ref {
     }
 
     fn child(tag: u32, at: At) -> Self {
-        assert!(at <= PLACE, "2 GiB of lookup nodes are the most that there can be");
+        assert!(at <= PLACE, "1 GiB of lookup nodes are the most that there can be");
         Self(tag | at)
     }
 
@@ -84,6 +89,7 @@ impl Ref {
     pub fn form(self) -> Form {
         match self.0 & TAG {
             DENSE => Form::Dense,
+            SMALL => Form::Small,
             LINE => Form::Line,
             LARGE => Form::Large,
             _ => Form::Value(self.0.wrapping_sub(1)),
@@ -93,6 +99,16 @@ impl Ref {
     #[inline(always)]
     pub fn is_child(self) -> bool {
         self.0 & CHILD != 0
+    }
+
+    #[inline(always)]
+    pub fn is_dense(self) -> bool {
+        self.0 & TAG == DENSE
+    }
+
+    #[inline(always)]
+    pub fn is_small(self) -> bool {
+        self.0 & TAG == SMALL
     }
 
     #[inline(always)]
@@ -124,7 +140,7 @@ impl Ref {
 
     /// The same form at another place.
     pub fn moved(self, at: At) -> Self {
-        assert!(at <= PLACE, "2 GiB of lookup nodes are the most that there can be");
+        assert!(at <= PLACE, "1 GiB of lookup nodes are the most that there can be");
         Self(self.0 & !PLACE | at)
     }
 }
@@ -141,9 +157,9 @@ impl Fib<'_> {
     #[inline]
     pub fn lookup<B: Bits>(&self, bits: B) -> u32 {
         let (mut node, mut level) = (self.root, 0);
-        while level < FULL_BITS && node.form() == Form::Dense {
-            node = Ref(self.words.get(node.at() + bits.window(level, 8) as usize));
-            level += 8;
+        while level < 2 * B::FULL && node.is_dense() {
+            node = Ref(self.words.get(node.at() + bits.window(level, B::FULL) as usize));
+            level += B::FULL;
         }
         loop {
             node = match node.form() {
@@ -154,6 +170,11 @@ impl Fib<'_> {
                     level += 8;
                     Ref(self.words.get(place))
                 }
+                Form::Small => {
+                    let place = small_place(self.words, node.at(), bits.window(level, 6));
+                    level += 6;
+                    Ref(self.words.get(place))
+                }
                 Form::Line => {
                     let place = line_place(self.words, node, bits.window(level, 16));
                     level += 16;
@@ -162,6 +183,13 @@ impl Fib<'_> {
             };
         }
     }
+}
+
+/// The word of a slot's run.
+#[inline(always)]
+pub(super) fn small_place(words: &Words, at: usize, slot: u32) -> usize {
+    let begins = u64::from(words.get(at + 1)) << 32 | u64::from(words.get(at));
+    at + SMALL_HEAD - 1 + (begins & (u64::MAX >> (63 - slot))).count_ones() as usize
 }
 
 /// The word of a slot's run.

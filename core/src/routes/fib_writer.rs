@@ -2,7 +2,7 @@
 
 use super::NO_VALUE;
 use super::bits::{Bits, Entry, Key};
-use super::fib::{DENSE_HEAD, FULL_BITS, FULL_WORDS, Form, Ref, dense_place, line_place};
+use super::fib::{DENSE_HEAD, Form, Ref, SMALL_HEAD, dense_place, line_place, small_place};
 use super::rib::Rib;
 use super::window::{Run, Runs, Target, Window, push, replaced};
 use super::words::{Arena, Words};
@@ -87,11 +87,11 @@ impl<'a, B: Bits> FibWriter<'a, B> {
         let width = width_of::<B>(level, node);
         let slot = bits.window(level, width);
         if let (Target::Child(node), Target::Child(child)) = (node, child) {
-            let place = place(self.arena.words(), level, node, slot);
+            let place = place::<B>(self.arena.words(), level, node, slot);
             let before = Ref(self.arena.words().get(place));
             // Only what has a run of its own can be exchanged alone.
-            if !before.is_large() && (level < FULL_BITS || before.is_child()) {
-                let mut words = read(self.arena.words(), level, node);
+            if !before.is_large() && (is_full::<B>(level) || before.is_child()) {
+                let mut words = read::<B>(self.arena.words(), level, node);
                 words[place - node.at()] = child.0;
                 self.arena.retire(node.place(), words.len());
                 return Target::Child(node.moved(self.arena.add(&words)));
@@ -132,7 +132,7 @@ impl<'a, B: Bits> FibWriter<'a, B> {
     fn child(&self, level: u8, node: Target, slot: u32) -> Target {
         let Target::Child(node) = node else { return node };
         let words = self.arena.words();
-        target(words, Ref(words.get(place(words, level, node, slot))))
+        target(words, Ref(words.get(place::<B>(words, level, node, slot))))
     }
 
     /// A node of runs, or the one value that they have.
@@ -141,13 +141,17 @@ impl<'a, B: Bits> FibWriter<'a, B> {
             return Target::Value(value);
         }
         let refs: Vec<Ref> = runs.iter().map(|run| self.reference(run.target)).collect();
-        Target::Child(if level < FULL_BITS {
-            Ref::dense(self.arena.add(&full(runs, &refs)))
-        } else if width == 8 {
-            Ref::dense(self.arena.add(&dense(runs, &refs)))
+        Target::Child(if is_full::<B>(level) {
+            Ref::dense(self.arena.add(&full(1 << width, runs, &refs)))
         } else {
-            let keys = (runs.len() - 1).next_power_of_two().max(8);
-            Ref::line(self.arena.add(&line(runs, &refs, keys)), keys)
+            match width {
+                6 => Ref::small(self.arena.add(&small(runs, &refs))),
+                8 => Ref::dense(self.arena.add(&dense(runs, &refs))),
+                _ => {
+                    let keys = (runs.len() - 1).next_power_of_two().max(8);
+                    Ref::line(self.arena.add(&line(runs, &refs, keys)), keys)
+                }
+            }
         })
     }
 
@@ -172,13 +176,15 @@ impl<'a, B: Bits> FibWriter<'a, B> {
     /// The runs of a node, which is given up without its children.
     fn open(&mut self, level: u8, node: Target) -> Runs {
         let Target::Child(node) = node else { return vec![Run { start: 0, target: node }] };
-        let words = read(self.arena.words(), level, node);
-        let mut refs = if level < FULL_BITS {
+        let words = read::<B>(self.arena.words(), level, node);
+        let mut refs = if is_full::<B>(level) {
             (0..).zip(words.iter().map(|word| Ref(*word))).collect()
         } else if node.is_line() {
             of_line(&words, node.keys())
+        } else if node.is_small() {
+            of_bits(&words, SMALL_HEAD, 64)
         } else {
-            of_dense(&words)
+            of_bits(&words, DENSE_HEAD, 256)
         };
         // In a full node, all slots of a run have the same word.
         refs.dedup_by_key(|(_, reference)| *reference);
@@ -201,27 +207,39 @@ impl<'a, B: Bits> FibWriter<'a, B> {
     }
 }
 
+/// Whether nodes of this level are full.
+fn is_full<B: Bits>(level: u8) -> bool {
+    level < 2 * B::FULL
+}
+
 /// Bits that a node takes, or one that is made in the place of a value.
 fn width_of<B: Bits>(level: u8, node: Target) -> u8 {
     let line = match node {
-        Target::Child(node) => level >= FULL_BITS && node.is_line(),
+        Target::Child(node) => !is_full::<B>(level) && node.is_line(),
         Target::Value(_) => may_be_line::<B>(level),
     };
-    if line { 16 } else { 8 }
+    if line { 16 } else { narrow_width::<B>(level) }
+}
+
+/// Bits that all nodes of this level take that are no lines.
+fn narrow_width<B: Bits>(level: u8) -> u8 {
+    if is_full::<B>(level) { B::FULL } else { 8 - level % 8 }
 }
 
 fn may_be_line<B: Bits>(level: u8) -> bool {
-    B::LINES && level >= FULL_BITS && level % 16 == 0
+    B::LINES && !is_full::<B>(level) && level % 16 == 0
 }
 
 /// Bits that a new node takes.
 fn built_width<B: Bits>(level: u8, own: u32, entries: &[Entry<B>]) -> u8 {
-    if !may_be_line::<B>(level) {
-        return 8;
+    if may_be_line::<B>(level) {
+        let mut runs = Runs::new();
+        window(level, 16, own, entries).walk(LINE_RUNS, &mut runs, |_, _| COUNTED);
+        if runs.len() <= LINE_RUNS {
+            return 16;
+        }
     }
-    let mut runs = Runs::new();
-    window(level, 16, own, entries).walk(LINE_RUNS, &mut runs, |_, _| COUNTED);
-    if runs.len() > LINE_RUNS { 8 } else { 16 }
+    narrow_width::<B>(level)
 }
 
 /// A whole node.
@@ -233,46 +251,54 @@ fn target(words: &Words, reference: Ref) -> Target {
     match reference.form() {
         Form::Value(value) => Target::Value(value),
         Form::Large => Target::Value(words.get(reference.at())),
-        Form::Dense | Form::Line => Target::Child(reference),
+        Form::Dense | Form::Small | Form::Line => Target::Child(reference),
     }
 }
 
 /// The word of a slot.
-fn place(words: &Words, level: u8, node: Ref, slot: u32) -> usize {
-    if level < FULL_BITS {
+fn place<B: Bits>(words: &Words, level: u8, node: Ref, slot: u32) -> usize {
+    if is_full::<B>(level) {
         node.at() + slot as usize
     } else if node.is_line() {
         line_place(words, node, slot)
+    } else if node.is_small() {
+        small_place(words, node.at(), slot)
     } else {
         dense_place(words, node.at(), slot)
     }
 }
 
 /// All words of a node.
-fn read(words: &Words, level: u8, node: Ref) -> Vec<u32> {
-    let length = if level < FULL_BITS {
-        FULL_WORDS
-    } else {
-        let last = if node.is_line() { 0xffff } else { 0xff };
-        place(words, level, node, last) + 1 - node.at()
-    };
-    words.to_vec(node.at(), length)
+fn read<B: Bits>(words: &Words, level: u8, node: Ref) -> Vec<u32> {
+    let last = (1 << width_of::<B>(level, Target::Child(node))) - 1;
+    words.to_vec(node.at(), place::<B>(words, level, node, last) + 1 - node.at())
 }
 
-fn full(runs: &Runs, refs: &[Ref]) -> Vec<u32> {
-    let mut words = Vec::with_capacity(FULL_WORDS);
-    let ends = runs[1..].iter().map(|run| run.start as usize).chain([FULL_WORDS]);
+fn full(slots: usize, runs: &Runs, refs: &[Ref]) -> Vec<u32> {
+    let mut words = Vec::with_capacity(slots);
+    let ends = runs[1..].iter().map(|run| run.start as usize).chain([slots]);
     for (end, reference) in ends.zip(refs) {
         words.resize(end, reference.0);
     }
     words
 }
 
-fn dense(runs: &Runs, refs: &[Ref]) -> Vec<u32> {
-    let mut words = vec![0u32; DENSE_HEAD];
+fn small(runs: &Runs, refs: &[Ref]) -> Vec<u32> {
+    let mut words = vec![0u32; SMALL_HEAD];
+    set_begins(runs, &mut words);
+    words.extend(refs.iter().map(|reference| reference.0));
+    words
+}
+
+fn set_begins(runs: &Runs, words: &mut [u32]) {
     for run in runs {
         words[(run.start >> 5) as usize] |= 1 << (run.start & 31);
     }
+}
+
+fn dense(runs: &Runs, refs: &[Ref]) -> Vec<u32> {
+    let mut words = vec![0u32; DENSE_HEAD];
+    set_begins(runs, &mut words);
     let mut before: u32 = 0;
     for block in 0..8 {
         words[8 + block / 4] |= before << (8 * (block % 4));
@@ -282,9 +308,10 @@ fn dense(runs: &Runs, refs: &[Ref]) -> Vec<u32> {
     words
 }
 
-fn of_dense(words: &[u32]) -> Vec<(u32, Ref)> {
-    let begins = (0..256).filter(|slot| words[(slot >> 5) as usize] >> (slot & 31) & 1 == 1);
-    begins.zip(words[DENSE_HEAD..].iter().map(|word| Ref(*word))).collect()
+/// The runs behind bits of where they begin.
+fn of_bits(words: &[u32], head: usize, slots: u32) -> Vec<(u32, Ref)> {
+    let begins = (0..slots).filter(|slot| words[(slot >> 5) as usize] >> (slot & 31) & 1 == 1);
+    begins.zip(words[head..].iter().map(|word| Ref(*word))).collect()
 }
 
 fn line(runs: &Runs, refs: &[Ref], keys: usize) -> Vec<u32> {

@@ -6,6 +6,7 @@ mod bytes;
 mod family;
 mod fib;
 mod fib_writer;
+mod memory;
 mod rib;
 mod snapshot;
 mod table;

@@ -199,3 +199,59 @@ proptest! {
         let _ = RouteTable::from_bytes(&bytes);
     }
 }
+#[test]
+fn census() {
+    let d = "/tmp/rb/data/v6.";
+    let a = std::fs::read(format!("{d}addresses")).unwrap();
+    let l = std::fs::read(format!("{d}lengths")).unwrap();
+    let v = std::fs::read(format!("{d}values")).unwrap();
+    let mut t = RouteTable::new();
+    t.load((0..l.len()).map(|i| {
+        let bits = u128::from_be_bytes(a[16 * i..16 * i + 16].try_into().unwrap());
+        (
+            Prefix::new(Ipv6Addr::from_bits(bits).into(), l[i]).unwrap(),
+            u32::from_le_bytes(v[4 * i..4 * i + 4].try_into().unwrap()),
+        )
+    }))
+    .unwrap();
+    let s = t.snapshot();
+    let fib = s.version().v6.fib();
+    let mut c: BTreeMap<(u8, String), (usize, usize, usize)> = BTreeMap::new();
+    fn go(
+        w: &super::words::Words,
+        r: super::fib::Ref,
+        level: u8,
+        c: &mut BTreeMap<(u8, String), (usize, usize, usize)>,
+    ) {
+        use super::fib::*;
+        let (n, form, width, head) = match r.form() {
+            Form::Value(_) | Form::Large => return,
+            Form::Dense if level < 16 => (256, "full".to_string(), 8, 0),
+            Form::Dense => (
+                dense_place(w, r.at(), 255) + 1 - r.at() - DENSE_HEAD,
+                "dense".into(),
+                8,
+                DENSE_HEAD,
+            ),
+            Form::Line => (
+                line_place(w, r, 0xffff) + 1 - r.at() - r.keys() / 2,
+                format!("line{}", r.keys()),
+                16,
+                r.keys() / 2,
+            ),
+            Form::Small => unreachable!(),
+        };
+        let e = c.entry((level, form)).or_default();
+        e.0 += 1;
+        e.1 += n;
+        e.2 += (head + n).next_multiple_of(2) * 4;
+        for i in 0..n {
+            go(w, Ref(w.get(r.at() + head + i)), level + width, c);
+        }
+    }
+    go(fib.words, fib.root, 0, &mut c);
+    for (k, v) in &c {
+        println!("{k:?} nodes {} runs {} bytes {}", v.0, v.1, v.2);
+    }
+    println!("{:?}", t.bytes());
+}

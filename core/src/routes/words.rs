@@ -7,22 +7,27 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
-/// Words of a node's place and size come in fours.
-pub(super) const UNIT: usize = 4;
+use super::memory::Memory;
+
+/// Words of a node's place and size come in pairs.
+pub(super) const UNIT: usize = 2;
+
+/// Units of a cache line.
+const LINE: usize = 64 / 4 / UNIT;
 
 /// The smallest block.
 const FIRST: usize = 256 * UNIT;
 
 /// The largest node, in units.
-const LARGEST: usize = 127;
+const LARGEST: usize = 256;
 
 /// A block of words.
 #[derive(Debug)]
-pub(super) struct Words(Box<[AtomicU32]>);
+pub(super) struct Words(Memory);
 
 impl Words {
     fn new(length: usize) -> Self {
-        Self(std::iter::repeat_with(AtomicU32::default).take(length).collect())
+        Self(Memory::new(length))
     }
 
     #[inline(always)]
@@ -33,6 +38,20 @@ impl Words {
     #[inline]
     pub fn slice(&self, at: usize, length: usize) -> &[AtomicU32] {
         &self.0[at..at + length]
+    }
+
+    /// Asks for the cache line of a word, to be there when it is read.
+    #[inline(always)]
+    pub fn prefetch(&self, at: usize) {
+        #[cfg(target_arch = "x86_64")]
+        #[allow(unsafe_code)]
+        // SAFETY: a prefetch changes nothing and fails nowhere, whatever the address.
+        unsafe {
+            use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+            _mm_prefetch::<_MM_HINT_T0>(self.0.as_ptr().wrapping_add(at).cast());
+        }
+        #[cfg(not(target_arch = "x86_64"))]
+        let _ = at;
     }
 
     pub fn to_vec(&self, at: usize, length: usize) -> Vec<u32> {
@@ -56,6 +75,29 @@ struct Retired {
     units: u32,
 }
 
+/// Sizes in units of which something is free.
+#[derive(Debug, Default)]
+struct Sizes([u64; LARGEST / 64 + 1]);
+
+impl Sizes {
+    fn add(&mut self, size: usize) {
+        self.0[size / 64] |= 1 << (size % 64);
+    }
+
+    fn remove(&mut self, size: usize) {
+        self.0[size / 64] &= !(1 << (size % 64));
+    }
+
+    /// The smallest one from this one on.
+    fn from(&self, size: usize) -> Option<usize> {
+        let first = self.0[size / 64] & (u64::MAX << (size % 64));
+        let rest = self.0[size / 64 + 1..].iter().copied();
+        let mut words = (size / 64..).zip(std::iter::once(first).chain(rest));
+        let (place, word) = words.find(|(_, word)| *word != 0)?;
+        Some(64 * place + word.trailing_zeros() as usize)
+    }
+}
+
 /// Hands out nodes and takes them back, for the only writer.
 #[derive(Debug)]
 pub(super) struct Arena {
@@ -66,8 +108,7 @@ pub(super) struct Arena {
     live: usize,
     /// What is free below the end, by size in units.
     free: Vec<Vec<At>>,
-    /// The sizes of which something is free, as bits.
-    sizes: u128,
+    sizes: Sizes,
     /// What the version that is being made does not have any more.
     retired: Vec<Retired>,
     /// What older versions had: (the newest that has them, which).
@@ -82,7 +123,7 @@ impl Arena {
             end: 0,
             live: 0,
             free: vec![Vec::new(); LARGEST + 1],
-            sizes: 0,
+            sizes: Sizes::default(),
             retired: Vec::new(),
             past: VecDeque::new(),
         }
@@ -155,18 +196,25 @@ impl Arena {
 
     fn keep(&mut self, at: At, units: usize) {
         self.free[units].push(at);
-        self.sizes |= 1 << units;
+        self.sizes.add(units);
     }
 
+    #[allow(clippy::cast_possible_truncation)] // what is below the end fits
     fn take(&mut self, units: usize) -> At {
         if let Some(at) = self.reused(units) {
             return at;
         }
-        if (self.end + units) * UNIT > self.words.0.len() {
+        if (self.end + LINE + units) * UNIT > self.words.0.len() {
             self.grow();
             if let Some(at) = self.reused(units) {
                 return at;
             }
+        }
+        // What fits into a cache line is in one; what is left of the line before is for others.
+        let left = LINE - self.end % LINE;
+        if units > left && units <= LINE {
+            self.keep(self.end as At, left);
+            self.end += left;
         }
         let at = At::try_from(self.end).expect("fewer nodes than memory can hold");
         self.end += units;
@@ -176,14 +224,10 @@ impl Arena {
     /// A free node of this size, or a part of a larger one.
     #[allow(clippy::cast_possible_truncation)] // nodes are small
     fn reused(&mut self, units: usize) -> Option<At> {
-        let fitting = self.sizes & (u128::MAX << units);
-        if fitting == 0 {
-            return None;
-        }
-        let size = fitting.trailing_zeros() as usize;
-        let at = self.free[size].pop().expect("the bit says so");
+        let size = self.sizes.from(units)?;
+        let at = self.free[size].pop().expect("the set says so");
         if self.free[size].is_empty() {
-            self.sizes &= !(1 << size);
+            self.sizes.remove(size);
         }
         if size > units {
             self.keep(at + units as u32, size - units);
@@ -197,7 +241,7 @@ impl Arena {
         for (units, places) in self.free.iter_mut().enumerate() {
             free.extend(places.drain(..).map(|at| (at as usize, units)));
         }
-        self.sizes = 0;
+        self.sizes = Sizes::default();
         free.sort_unstable();
         let mut open: Option<(usize, usize)> = None;
         for (at, units) in free {
