@@ -18,6 +18,7 @@ from cnidaria.api import (
     Request,
     local_mac,
 )
+from cnidaria.cluster import ClusterConfig, ClusterStore, StoreError, open_store
 from cnidaria.cni.errors import CniError, Code
 from cnidaria.cni.fields import (
     Check,
@@ -66,6 +67,8 @@ __all__ = [
     "BridgePort",
     "Check",
     "Cidr",
+    "ClusterConfig",
+    "ClusterStore",
     "CniError",
     "Code",
     "Command",
@@ -102,11 +105,13 @@ __all__ = [
     "Route",
     "Rule",
     "Section",
+    "StoreError",
     "Sysctl",
     "Veth",
     "Vxlan",
     "expr",
     "hookimpl",
     "local_mac",
+    "open_store",
     "wiring",
 ]

@@ -63,11 +63,13 @@ def configured(
     entries, errors = confdir.read(where.conf_dir, frozenset(registry.modes))
     for file, error in errors.items():
         print(f"{file}: {error}", file=sys.stderr)
+    seen: set[tuple[str, str]] = set()  # a network's plugins may all name it
     for entry in entries:
         conf = entry.conf
         try:
             cluster = cluster_of(decode(registry.modes[conf.type].Config, conf.raw, conf.type))
-            if cluster is not None:
+            if cluster is not None and (conf.name, cluster.store) not in seen:
+                seen.add((conf.name, cluster.store))
                 yield conf.name, cluster, open_store(cluster.store, registry.stores)
         except (CniError, StoreError) as error:
             print(f"{entry.file}: {error}", file=sys.stderr)

@@ -190,18 +190,22 @@ class Keeper:
         self._clashes = clashes
 
     def _publish(self, opened: Iterable[Opened]) -> None:
+        """A network is entered once, whatever number of plugins it chains."""
+        networks: dict[tuple[str, str, str], list[Opened]] = {}
         for one in opened:
-            if one.cluster is None:
-                continue
             if one.conflict:
                 self._problem(f"network {one.net.name}", one.conflict)
-                continue
+            elif one.cluster is not None:
+                place = one.cluster.store, one.cluster.node_name, one.net.name
+                networks.setdefault(place, []).append(one)
+        for (_, _, name), parts in networks.items():
+            prefixes = dict.fromkeys(prefix for one in parts for prefix in one.net.prefixes)
+            first = max(parts, key=lambda one: len(one.net.prefixes))
+            assert first.cluster is not None
             try:
-                self._state.membership.publish(
-                    one.cluster, one.net.node, one.net.name, one.net.prefixes
-                )
+                self._state.membership.publish(first.cluster, first.net.node, name, tuple(prefixes))
             except StoreError as error:
-                self._problem(f"network {one.net.name}", str(error))
+                self._problem(f"network {name}", str(error))
 
     def _sync(self, opened: Sequence[Opened], scope: Scope) -> None:
         """Apply what changed; now and then, or after a failure, compare everything."""

@@ -1,11 +1,12 @@
-"""The command ``cnidaria policy``: explain, verify, matrix, diff, lint, watch."""
+"""The command ``cnidaria policy``: explain, verify, matrix, diff, lint, watch, apply."""
 
 from __future__ import annotations
 
 import argparse
 import json
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -108,6 +109,33 @@ def arguments(parser: Parser, common: Parser) -> None:
         help="files whose objects would be deleted",
     )  # fmt: skip
     one.set_defaults(policy_run=run_diff)
+
+    one = add(
+        "apply",
+        "write objects of files into the cluster store, for all nodes",
+        "  cnidaria policy apply policies/ namespaces.yaml\n",
+        which,
+    )
+    one.add_argument("files", nargs="+", type=Path, metavar="PATH", help="files and directories")
+    one.set_defaults(policy_run=run_apply)
+
+    one = add(
+        "delete",
+        "take an object out of the cluster store",
+        "  cnidaria policy delete NetworkPolicy shop/db\n",
+        which,
+    )
+    one.add_argument("kind", metavar="KIND")
+    one.add_argument("name", metavar="[NAMESPACE/]NAME")
+    one.set_defaults(policy_run=run_delete)
+
+    one = add(
+        "get",
+        "the objects that were applied to the cluster store",
+        "  cnidaria policy get\n  cnidaria policy get --json > backup.json\n",
+        which,
+    )
+    one.set_defaults(policy_run=run_get)
 
     one = add(
         "lint",
@@ -248,6 +276,80 @@ def run_lint(options: argparse.Namespace, view: NodeView) -> int:
     found = lint(policies)
     tell(options, lambda: [one.to_json() for one in found], map(str, found))
     return 1 if found else 0
+
+
+def store(options: argparse.Namespace, view: NodeView) -> Any:
+    """The network's documents. Raises :class:`CniError` where it has no cluster."""
+    from cnidaria_policy.policies import choose
+    from cnidaria_policy.shared import Shared
+
+    network, config = choose(view, options.network)
+    if config.cluster is None:
+        raise CniError(
+            Code.INVALID_CONFIG,
+            f'network {network}: cnidaria-policy has no key "cluster"',
+            "its policies are in files, or at the Kubernetes API server",
+        )
+    return closing_shared(Shared(network, config.cluster, config.node_name))
+
+
+@contextmanager
+def closing_shared(shared: Any) -> Iterator[Any]:
+    """Errors of the store as a line, and the store closed at the end."""
+    from cnidaria import StoreError
+
+    try:
+        yield shared
+    except StoreError as error:
+        raise CniError(Code.TRY_AGAIN_LATER, str(error)) from error
+    finally:
+        shared.stop()
+
+
+def run_apply(options: argparse.Namespace, view: NodeView) -> int:
+    """``cnidaria policy apply``."""
+    from cnidaria_policy.policies import manifests
+
+    found = manifests(options.files)
+    with store(options, view) as shared:
+        shared.apply([one.obj for one in found.values()])
+    tell(options, lambda: [list(key) for key in found], (f"applied {shown(key)}" for key in found))
+    return 0
+
+
+def run_delete(options: argparse.Namespace, view: NodeView) -> int:
+    """``cnidaria policy delete``."""
+    from cnidaria_policy.manifests import NAMESPACED
+
+    namespace, _, name = options.name.rpartition("/")
+    if options.kind in NAMESPACED:
+        namespace = namespace or "default"
+    elif namespace:
+        raise ValueError(f"{options.kind} {options.name}: has no namespace")
+    key = options.kind, namespace, name
+    with store(options, view) as shared:
+        if not shared.delete(key):
+            raise ValueError(f"{shown(key)}: is not in the cluster store")
+    tell(options, lambda: list(key), [f"deleted {shown(key)}"])
+    return 0
+
+
+def run_get(options: argparse.Namespace, view: NodeView) -> int:
+    """``cnidaria policy get``."""
+    with store(options, view) as shared:
+        found = shared.written()
+        problems = shared.problems
+    for problem in problems:
+        sys.stderr.write(f"cnidaria policy: {problem}\n")
+    whole = {"apiVersion": "v1", "kind": "List", "items": list(found.values())}
+    tell(options, lambda: whole, map(shown, found))
+    return 1 if problems else 0
+
+
+def shown(key: tuple[str, str, str]) -> str:
+    """Kind and name for people."""
+    kind, namespace, name = key
+    return f"{kind} {namespace}/{name}" if namespace else f"{kind} {name}"
 
 
 def run_watch(options: argparse.Namespace, view: NodeView) -> int:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import msgspec
 
-from cnidaria import Check, Doc, ModeConfig
+from cnidaria import Check, ClusterConfig, Doc, ModeConfig
 
 DIRECTORY = "/etc/cnidaria/policies"
 
@@ -33,16 +33,21 @@ class PolicyConfig(ModeConfig):
     kubeconfig: (
         Annotated[Directory, Doc("file that says where the Kubernetes API server is")] | None
     ) = None
+    cluster: (
+        Annotated[ClusterConfig, Doc("store with policies, namespaces, and the pods of all nodes")]
+        | None
+    ) = None
     node: Annotated[str, Doc("this node's name; default: the host name")] | None = None
 
     @property
     def directories(self) -> tuple[str, ...]:
         """Those of ``policies``; the default one where there is nothing else to follow."""
         if self.policies is None:
-            return () if self.kubeconfig else (DIRECTORY,)
+            return () if self.kubeconfig or self.cluster else (DIRECTORY,)
         return self.policies
 
     @property
     def node_name(self) -> str:
-        """The node's name: the configured one, or the host name."""
-        return self.node or os.uname().nodename
+        """The node's name: the configured one, the one in the cluster, or the host name."""
+        in_cluster = self.cluster.node_name if self.cluster else ""
+        return self.node or in_cluster or os.uname().nodename

@@ -28,6 +28,7 @@ from cnidaria_policy import names
 from cnidaria_policy.config import PolicyConfig
 from cnidaria_policy.enforcer import Enforcer, mark
 from cnidaria_policy.remains import remove_remains
+from cnidaria_policy.shared import Shared
 
 if TYPE_CHECKING:
     from cnidaria_policy.objects import PolicyPod, PolicyTable
@@ -149,6 +150,7 @@ class PodDriver(Driver["PolicyPod"]):
             enforcer.detach(session.namespace, obj)
         else:
             remove_remains(session.namespace, _table(obj.network), obj.addresses)
+            leave(obj)
 
     def find(self, session: Session, obj: PolicyPod) -> Found | None:
         """It is there if nothing is wrong with it."""
@@ -165,6 +167,15 @@ class PodDriver(Driver["PolicyPod"]):
             yield Difference(obj, "policies", "in force", f"without {wrong}")
         for setting in _bridge_settings(session, obj):
             yield from driver_of(setting).differences(session, setting)
+
+
+def leave(pod: PolicyPod) -> None:
+    """Tell other nodes that the pod is gone, where no enforcer is there to do it."""
+    config = msgspec.convert(pod.config, PolicyConfig)
+    if config.cluster:
+        shared = Shared(pod.network, config.cluster, config.node_name)
+        shared.leave(pod)
+        shared.stop()
 
 
 def _refuse_unseen(session: Session, obj: PolicyPod) -> None:

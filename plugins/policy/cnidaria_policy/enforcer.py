@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from cnidaria_core import HistoryLost
 
-from cnidaria import NftTable
+from cnidaria import NftTable, StoreError
 from cnidaria.kinds import Batch, KernelError, NetNS, Ruleset, WholeTable, difference
 from cnidaria_policy import names
 from cnidaria_policy.config import PolicyConfig
@@ -50,7 +50,7 @@ class Enforcer:
         self.table = WholeTable(NftTable(names.table(network)), mark(network))
         self.world = World(config.node_name)
         self.program = Program(self.table.table.name, self.world.name_of)
-        self.sources = Sources(config)
+        self.sources = Sources(network, config)
         self._lock = threading.RLock()
         self._version = 0
         self._is_sure = False
@@ -101,6 +101,11 @@ class Enforcer:
         self.sync(namespace)
         for wrong in self.unlike(namespace, pod):
             raise KernelError(errno.EIO, f"the policies of {pod}", f"the kernel lacks {wrong}")
+        if self.sources.shared:
+            try:
+                self.sources.shared.enter(pod)
+            except StoreError as error:
+                raise KernelError(NOT_YET, f"telling other nodes of {pod}", str(error)) from error
 
     def _find(self, pod: PolicyPod) -> None:
         """Know the pod as its source has it, also where that has not told of it yet."""
@@ -119,7 +124,14 @@ class Enforcer:
         with self._lock:
             self.world.detach(pod)
             self._stale.update(pod.addresses)
+            if self.sources.shared:
+                self.sources.shared.leave(pod, self.world.local(pod.namespace, pod.name))
             self.sync(namespace)
+
+    def reconcile(self) -> None:
+        """Have the other nodes know this one's pods, and no others."""
+        if self.sources.shared:
+            self.sources.shared.reconcile(self.world.named())
 
     # -- connections -----------------------------------------------------------------------
 

@@ -15,6 +15,7 @@ from typing import Any, Final
 import yaml
 from cnidaria_core import InvalidObject, PolicyEngine
 
+NAMESPACED: Final = ("Pod", "NetworkPolicy")
 SUFFIXES: Final = (".yaml", ".yml", ".json")
 LARGEST: Final = 64 << 20
 """Bytes of a file that are read."""
@@ -55,7 +56,7 @@ class Manifest:
 def key_of(obj: Json) -> Key:
     """Kind, namespace and name of an object that was accepted."""
     meta = obj["metadata"]
-    namespaced = obj["kind"] in ("Pod", "NetworkPolicy")
+    namespaced = obj["kind"] in NAMESPACED
     return obj["kind"], (meta.get("namespace") or "default") if namespaced else "", meta["name"]
 
 

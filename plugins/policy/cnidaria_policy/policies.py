@@ -33,6 +33,7 @@ class Policies:
         engine: knows all of them.
         pods: addresses by ``namespace/name``.
         problems: of the sources, with what is in force nevertheless.
+        shared: which objects are in the cluster store.
     """
 
     def __init__(
@@ -47,6 +48,7 @@ class Policies:
         self.node = node
         self.local = list(local)
         self.problems: list[str] = []
+        self.shared: frozenset[Key] = frozenset()
         world = World(node or "")
         world.replace(self.objects)
         world.attach(self.local)
@@ -81,13 +83,16 @@ class Policies:
             CniError: there is no such network, or its sources were never whole.
         """
         name, config = choose(view, network)
-        sources = Sources(config)
+        sources = Sources(name, config)
         found = sources.look()
         if not sources.is_whole:
             raise CniError(Code.TRY_AGAIN_LATER, "; ".join(sources.problems))
         local = [pod for pod in view.declared(PolicyPod) if pod.network == name]
         made = cls(found, sources.places, config.node_name, local)
         made.problems = sources.problems
+        if sources.shared:
+            made.shared = frozenset(sources.shared.written())
+            sources.stop()
         return name, made
 
     def changed(self, objects: Mapping[Key, Json], without: Iterable[Key] = ()) -> Policies:
@@ -105,10 +110,17 @@ class Policies:
         return next(names, address)
 
     def place_of(self, reason: PolicyReason) -> str:
-        """File and line of what decided; ``""`` where no policy did, or nobody knows."""
+        """File and line of what decided, or that it is in the cluster store.
+
+        ``""`` where no policy did, or nobody knows.
+        """
         if reason.kind is None or reason.name is None:
             return ""
-        manifest = self.places.get((reason.kind, reason.namespace or "", reason.name))
+        key = reason.kind, reason.namespace or "", reason.name
+        manifest = self.places.get(key)
+        if key in self.shared:
+            rule = "" if reason.rule is None else f": spec.{reason.direction}[{reason.rule}]"
+            return f"cluster store{rule}"
         if manifest is None:
             return ""
         line = manifest.line

@@ -92,3 +92,4 @@ def follow(enforcer: Enforcer, namespace: NetNS, is_first: bool) -> None:
         if cut:
             log.info("network %s: ended %d connections", enforcer.network, cut)
     enforcer.tidy(namespace)
+    enforcer.reconcile()

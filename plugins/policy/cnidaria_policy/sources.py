@@ -1,4 +1,4 @@
-"""Where a network's policies come from: directories, or a Kubernetes API server, or both."""
+"""Where a network's policies come from: directories, a cluster store, a Kubernetes API server."""
 
 from __future__ import annotations
 
@@ -10,15 +10,21 @@ from cnidaria_policy.config import PolicyConfig
 from cnidaria_policy.folder import Folders
 from cnidaria_policy.kube import FAILURES, Kube
 from cnidaria_policy.manifests import Json, Key, Manifest
+from cnidaria_policy.shared import Shared
 
 PATIENCE: Final = 5.0
 """Seconds in which a pod must be found that the API server has not told of yet."""
 
 
 class Sources:
-    """All of them as one. What both have counts as the API server has it."""
+    """All of them as one. What several have counts as the last of them has it.
 
-    def __init__(self, config: PolicyConfig) -> None:
+    Attributes:
+        shared: the cluster store, if there is one.
+    """
+
+    def __init__(self, network: str, config: PolicyConfig) -> None:
+        self.shared = Shared(network, config.cluster, config.node_name) if config.cluster else None
         self._folders = Folders(config.directories)
         self._kube = Kube(Path(config.kubeconfig)) if config.kubeconfig else None
         self._parts: tuple[Mapping[Key, Json], ...] = ()
@@ -27,12 +33,16 @@ class Sources:
     @property
     def problems(self) -> list[str]:
         """What is wrong, one text for each file, directory, server or object."""
-        return [*self._folders.problems, *(self._kube.problems if self._kube else ())]
+        return [problem for one in self._all for problem in one.problems]
+
+    @property
+    def _all(self) -> list[Folders | Shared | Kube]:
+        return [one for one in (self._folders, self.shared, self._kube) if one is not None]
 
     @property
     def is_whole(self) -> bool:
         """Whether all was good at least once: before that it is not known what the policies are."""
-        return self._folders.is_whole and (self._kube is None or self._kube.is_whole)
+        return all(one.is_whole for one in self._all)
 
     @property
     def places(self) -> Mapping[Key, Manifest]:
@@ -41,9 +51,7 @@ class Sources:
 
     def look(self) -> Mapping[Key, Json]:
         """Everything that is in force now; the same mapping again, where nothing has changed."""
-        parts: tuple[Mapping[Key, Json], ...] = (self._folders.look(),)
-        if self._kube:
-            parts = (*parts, self._kube.look())
+        parts = tuple(one.look() for one in self._all)
         if len(parts) == 1:
             return parts[0]
         if not self._parts or any(a is not b for a, b in zip(parts, self._parts, strict=True)):
@@ -52,12 +60,16 @@ class Sources:
         return self._found
 
     def start(self, changed: Callable[[], None]) -> None:
-        """Have ``changed`` called, by other threads, when the API server tells something."""
+        """Have ``changed`` called, by other threads, when there is something new."""
+        if self.shared:
+            self.shared.start(changed)
         if self._kube:
             self._kube.start(changed)
 
     def stop(self) -> None:
         """Follow nothing any more."""
+        if self.shared:
+            self.shared.stop()
         if self._kube:
             self._kube.stop()
 

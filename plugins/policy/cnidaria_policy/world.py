@@ -88,6 +88,15 @@ class World:
         else:
             self.engine.apply(known)
 
+    def local(self, namespace: str, name: str) -> PolicyPod | None:
+        """The pod of this name that lives here."""
+        pods = self._local.get((namespace, name))
+        return latest(pods) if pods else None
+
+    def named(self) -> list[PolicyPod]:
+        """All that live here, one of each name."""
+        return [latest(pods) for pods in list(self._local.values()) if pods]
+
     def pods(self) -> list[PolicyPod]:
         """All that live here."""
         return [pod for some in self._local.values() for pod in some.values()]

@@ -1,0 +1,174 @@
+"""Policies in the cluster store: every node enforces them, and knows the pods of the others."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from cnidaria.cni.errors import CniError
+from support.cni import CniNode
+from support.namespaces import make_uplink, run
+from support.node import wait_for
+from support.policy_examples import network_policy
+from support.policy_node import Cluster, flat
+
+DENY = network_policy("{podSelector: {}, policyTypes: [Ingress]}", "deny", "x")
+ONE = network_policy(
+    "{podSelector: {matchLabels: {app: db}}, ingress: ["
+    "{from: [{podSelector: {matchLabels: {role: client}}}]}]}",
+    "one",
+    "x",
+)
+
+
+class Nodes(Cluster):
+    """Two nodes whose policies are in one store."""
+
+    def __init__(self, first: CniNode, second: CniNode) -> None:
+        super().__init__(first, flat(1), (second, flat(2)))
+        self.store = first.dir / "cluster.db"
+        for number, member in enumerate(self.members, 1):
+            cluster = {
+                "store": f"sqlite:{self.store}",
+                "node": f"n{number}",
+                "addresses": [f"192.0.2.{number}"],
+                "expiry": 1,
+            }
+            member.use(flat(number), {"type": "cnidaria-policy", "cluster": cluster})
+
+    def policy(self, *words: str, node: int = 0, exit: int = 0) -> str:  # noqa: A002
+        return self.members[node].node.cnidaria("policy", *words, exit=exit)
+
+    def apply(self, *objects: dict[str, Any] | str, node: int = 0) -> None:
+        file: Path = self.node.dir / "apply.yaml"
+        texts = [one if isinstance(one, str) else yaml.safe_dump(one) for one in objects]
+        file.write_text("".join(f"---\n{text.removeprefix('---')}\n" for text in texts))
+        self.policy("apply", str(file), node=node)
+
+
+def pod(name: str, **labels: str) -> dict[str, Any]:
+    meta = {"namespace": "x", "name": name, "labels": labels}
+    return {"apiVersion": "v1", "kind": "Pod", "metadata": meta}
+
+
+@pytest.fixture
+def nodes() -> Iterator[Nodes]:
+    with ExitStack() as stack:
+        first, second = (stack.enter_context(CniNode()) for _ in range(2))
+        made = Nodes(first, second)
+        stack.callback(made.close)
+        made.publish()
+        yield made
+
+
+def pings(nodes: Nodes, src: str, dst: list[str]) -> bool:
+    """Whether the pod reaches the first address of another one."""
+    member = nodes.member(src).node
+    namespace = member.pods[src.replace("/", "-")]
+    said = run(namespace, "ping", "-c1", "-W0.3", dst[0], check=False)
+    return " 1 received" in said
+
+
+def test_both_nodes_enforce_what_is_applied_on_one(nodes: Nodes) -> None:
+    """web and api live on the first node, db on the second."""
+    with nodes.agents():
+        web, db = nodes.add("x/web"), nodes.add("x/db")
+        assert pings(nodes, "x/web", db)
+        nodes.apply(DENY)
+        wait_for("deny on the other node", lambda: not pings(nodes, "x/web", db))
+        wait_for("deny on this node", lambda: not pings(nodes, "x/db", web))
+        nodes.apply(ONE, pod("db", app="db"), node=1)
+        assert not pings(nodes, "x/web", db)
+        nodes.apply(pod("web", role="client"))
+        wait_for("the label", lambda: pings(nodes, "x/web", db))
+        told = nodes.policy("explain", "x/web", "x/db:80", node=1)
+        assert "cluster store: spec.ingress[0]" in told
+        assert nodes.policy("get").splitlines() == [
+            "NetworkPolicy x/deny", "NetworkPolicy x/one", "Pod x/db", "Pod x/web",
+        ]  # fmt: skip
+        for number in (0, 1):
+            assert "all agree" in nodes.policy("verify", node=number)
+        nodes.policy("delete", "Pod", "x/web")
+        wait_for("the label to go", lambda: not pings(nodes, "x/web", db))
+        assert "is not in the cluster store" in nodes.policy("delete", "Pod", "x/web", exit=1)
+        nodes.delete("x/web")
+        nodes.delete("x/db")
+
+
+def test_a_pod_that_is_gone_is_nobodys_peer(nodes: Nodes) -> None:
+    """Its address may be another pod's next; without an agent, too."""
+    nodes.apply(DENY, ONE, pod("db", app="db"), pod("web", role="client"))
+    nodes.add("x/db")
+    web = nodes.add("x/web")
+    table = ["nft", "list", "table", "inet", "cnidaria-policy-pods"]
+    other = nodes.members[1].node
+
+    def known() -> bool:
+        return web[0] in run(other.host, *table)
+
+    with other.agent():
+        wait_for("the other node's pod", known)
+        nodes.delete("x/web")
+        wait_for("its end", lambda: not known())
+
+
+def test_a_store_that_cannot_be_read(nodes: Nodes) -> None:
+    """Nothing starts that policies may be about; what runs goes on, and DEL is always possible."""
+    nodes.apply(DENY)
+    member = nodes.members[0]
+    with member.node.agent() as agent:
+        nodes.add("x/web")
+        away = nodes.store.with_name("away.db")
+        nodes.store.rename(away)
+        nodes.store.write_bytes(b"no database" * 1000)
+        wait_for("a complaint", lambda: "cluster store" in agent.log, 30)
+        nodes.delete("x/web")
+    with pytest.raises(CniError, match="cluster store") as caught:
+        nodes.add("x/api")
+    assert caught.value.code == 11
+    member.node.host.run(member.runtime.delete, member.attachment("x/api"))
+    away.rename(nodes.store)
+    nodes.add("x/api")
+    nodes.delete("x/api")
+
+
+def test_a_chain_whose_plugins_are_all_in_the_cluster(nodes: Nodes) -> None:
+    """It is one network there, with the prefixes of the plugin that has some."""
+    member = nodes.members[0]
+    connecting, policy = member.plugins
+    make_uplink(member.node.host, "192.0.2.1/24")
+    member.use({**connecting, "cluster": policy["cluster"], "uplink": "up0"}, policy)
+    member.publish()
+    with member.node.agent():
+
+        def entered() -> list[list[str]]:
+            return [line.split() for line in member.node.cnidaria("cluster").splitlines()[1:]]
+
+        expected = [["pods", "n1", "192.0.2.1", "10.1.0.0/24,fd00:1::/64", "here"]]
+        wait_for("the node", lambda: entered() == expected)
+        nodes.add("x/web")
+        assert entered() == expected
+        nodes.delete("x/web")
+
+
+def test_a_node_that_comes_back_enters_its_pods_again(nodes: Nodes) -> None:
+    """It was taken for dead, and its pods live."""
+    nodes.apply(DENY, ONE, pod("db", app="db"), pod("web", role="client"))
+    nodes.add("x/db")
+    web = nodes.add("x/web")
+    first, second = (one.node for one in nodes.members)
+
+    def known() -> bool:
+        return web[0] in run(second.host, "nft", "list", "table", "inet", "cnidaria-policy-pods")
+
+    with second.agent():
+        with first.agent():
+            wait_for("the pod", known)
+        wait_for("the node's end", lambda: not known(), 30)
+        with first.agent():
+            wait_for("the pod again", known)
