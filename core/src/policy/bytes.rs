@@ -182,3 +182,72 @@ by!(
         }
     }
 );
+
+#[cfg(test)]
+mod tests {
+    use super::super::model::{Kind, Pod, Protocol};
+    use super::*;
+
+    fn pod(name: &str, addresses: &[&str]) -> Object {
+        Object::Pod(Pod {
+            namespace: "x".into(),
+            name: name.into(),
+            labels: Labels::default(),
+            addresses: addresses.iter().map(|one| one.parse().unwrap()).collect(),
+            node: None,
+            host_network: false,
+            ended: false,
+            ports: Vec::new(),
+        })
+    }
+
+    fn policy(kind: Kind, first: u16, last: u16) -> Object {
+        let subject = super::super::model::PodPeer {
+            namespace: super::super::model::NamespaceMatch::Name("x".into()),
+            pods: Selector::default(),
+        };
+        let range = PortMatch::Range { protocol: Protocol::Tcp, first, last };
+        let rule = Rule {
+            name: None,
+            action: super::super::model::Action::Accept,
+            peers: None,
+            ports: Some(vec![range]),
+        };
+        Object::Policy(Policy {
+            key: Key { kind, namespace: Some("x".into()), name: "p".into() },
+            uid: None,
+            audit: false,
+            tier: super::super::model::Tier::NetworkPolicy,
+            priority: 0,
+            subject,
+            isolates: [true, false],
+            rules: [vec![rule], Vec::new()],
+        })
+    }
+
+    fn read(objects: Vec<Object>, shared: Vec<u32>) -> Result<PolicyEngine, CodecError> {
+        PolicyEngine::from_bytes(&codec::to_bytes(KIND, VERSION, &Body { objects, shared }), 1)
+    }
+
+    #[test]
+    fn what_cannot_be_is_refused() {
+        assert!(
+            read(vec![pod("a", &["10.0.0.1"]), policy(Kind::NetworkPolicy, 1, 2)], vec![]).is_ok()
+        );
+        for objects in [
+            vec![pod("", &[])],
+            vec![pod("a/b", &[])],
+            vec![pod("b", &[]), pod("a", &[])],
+            vec![pod("a", &[]), pod("a", &[])],
+            vec![pod("a", &["::ffff:10.0.0.1"])],
+            vec![pod("a", &["10.0.0.1", "10.0.0.1"])],
+            vec![policy(Kind::NetworkPolicy, 2, 1)],
+            vec![policy(Kind::ClusterNetworkPolicy, 1, 2)],
+            vec![policy(Kind::Pod, 1, 2)],
+        ] {
+            assert!(read(objects.clone(), vec![]).is_err(), "{objects:?}");
+        }
+        assert!(read(vec![pod("a", &[])], vec![1]).is_err());
+        assert!(read(vec![pod("a", &[])], vec![0, 0]).is_err());
+    }
+}

@@ -124,7 +124,21 @@ fn run(steps: Vec<Step>, every: usize) {
         before.push(views.map(|view| engine.tables(view)));
     }
     check_verdicts(&engine, &twin);
+    check_bytes(&engine, &twin);
     check_rebuilt(engine);
+}
+
+/// What comes of an engine's bytes says what it says, and has the same bytes.
+fn check_bytes(engine: &PolicyEngine, twin: &Twin) {
+    let bytes = engine.to_bytes();
+    let other = PolicyEngine::from_bytes(&bytes, 1).unwrap();
+    assert_eq!(*engine, other);
+    check_verdicts(&other, twin);
+    assert_eq!(other.to_bytes(), bytes);
+    assert!(engine.diff(&other).is_empty());
+    for cut in [0, bytes.len() / 2, bytes.len() - 1] {
+        assert!(PolicyEngine::from_bytes(&bytes[..cut], 1).is_err());
+    }
 }
 
 /// An engine is its objects: loaded into another one, or taken out one by one.
