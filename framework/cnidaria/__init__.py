@@ -18,7 +18,7 @@ from cnidaria.api import (
     Request,
     local_mac,
 )
-from cnidaria.cluster import ClusterConfig, ClusterStore, StoreError, open_store
+from cnidaria.cluster import ClusterConfig, ClusterStore, Documents, StoreError, open_store
 from cnidaria.cni.errors import CniError, Code
 from cnidaria.cni.fields import (
     Check,
@@ -73,6 +73,7 @@ __all__ = [
     "Code",
     "Command",
     "Doc",
+    "Documents",
     "Encap",
     "Fdb",
     "InterfaceName",

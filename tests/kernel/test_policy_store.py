@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
+import sqlite3
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 import yaml
 
@@ -115,6 +118,26 @@ def test_a_pod_that_is_gone_is_nobodys_peer(nodes: Nodes) -> None:
         wait_for("the other node's pod", known)
         nodes.delete("x/web")
         wait_for("its end", lambda: not known())
+
+
+def test_the_end_of_a_sandbox_is_not_that_of_the_next_one(nodes: Nodes) -> None:
+    """Without an agent, too: the runtime may end the old one when the new one is there."""
+    nodes.add("x/web")
+    member = nodes.members[0]
+    old = member.attachment("x/web")
+    member.node.pod("again")
+    new = msgspec.structs.replace(old, container_id="again", netns=member.node.netns("again"))
+    (ip, *_) = member.node.host.run(member.runtime.add, new)["ips"]
+    member.node.host.run(member.runtime.delete, old)
+
+    def entered() -> list[str]:
+        with closing(sqlite3.connect(nodes.store)) as db:
+            query = "SELECT value FROM documents WHERE owner = 'n1' AND value IS NOT NULL"
+            return [json.loads(value)["status"]["podIP"] for (value,) in db.execute(query)]
+
+    assert entered() == [ip["address"].split("/")[0]]
+    member.node.host.run(member.runtime.delete, new)
+    assert entered() == []
 
 
 def test_a_store_that_cannot_be_read(nodes: Nodes) -> None:

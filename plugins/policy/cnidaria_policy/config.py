@@ -39,6 +39,13 @@ class PolicyConfig(ModeConfig):
     ) = None
     node: Annotated[str, Doc("this node's name; default: the host name")] | None = None
 
+    def __post_init__(self) -> None:
+        if self.node and self.cluster and self.node != self.cluster.node_name:
+            raise ValueError(
+                f"node: {self.node!r}, but this is node {self.cluster.node_name!r} of the cluster; "
+                "say it once, as cluster.node"
+            )
+
     @property
     def directories(self) -> tuple[str, ...]:
         """Those of ``policies``; the default one where there is nothing else to follow."""

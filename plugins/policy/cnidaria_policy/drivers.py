@@ -150,7 +150,7 @@ class PodDriver(Driver["PolicyPod"]):
             enforcer.detach(session.namespace, obj)
         else:
             remove_remains(session.namespace, _table(obj.network), obj.addresses)
-            leave(obj)
+            leave(session, obj)
 
     def find(self, session: Session, obj: PolicyPod) -> Found | None:
         """It is there if nothing is wrong with it."""
@@ -169,12 +169,20 @@ class PodDriver(Driver["PolicyPod"]):
             yield from driver_of(setting).differences(session, setting)
 
 
-def leave(pod: PolicyPod) -> None:
+def leave(session: Session, pod: PolicyPod) -> None:
     """Tell other nodes that the pod is gone, where no enforcer is there to do it."""
+    from cnidaria_policy.objects import PolicyPod
+
+    name = pod.network, pod.namespace, pod.name
+    others = [
+        one
+        for one in session.declared(PolicyPod)
+        if one.key != pod.key and (one.network, one.namespace, one.name) == name
+    ]
     config = msgspec.convert(pod.config, PolicyConfig)
     if config.cluster:
         shared = Shared(pod.network, config.cluster, config.node_name)
-        shared.leave(pod)
+        shared.leave(pod, others[-1] if others else None)
         shared.stop()
 
 

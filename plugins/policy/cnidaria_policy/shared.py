@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from cnidaria_core import InvalidObject, PolicyEngine
 
-from cnidaria import ClusterConfig, ClusterStore, StoreError, open_store
+from cnidaria import ClusterConfig, ClusterStore, Documents, StoreError, open_store
 from cnidaria_policy.manifests import Json, Key, key_of
 
 if TYPE_CHECKING:
@@ -27,12 +27,31 @@ Document = tuple[str, str]
 """Its owner, a node or ``""``, and its key."""
 
 
+class Entered(dict[str, Any]):
+    """A pod as its node entered it, with the labels and ports that people gave.
+
+    Attributes:
+        written: what people wrote of it: all that counts where another node has a pod of its name.
+    """
+
+    written: Json | None = None
+
+    def __eq__(self, other: object) -> bool:
+        """What people wrote counts, too: the rest may be the same without it."""
+        return super().__eq__(other) and self.written == getattr(other, "written", None)
+
+    __hash__ = None
+
+
 class Shared:
     """One network's documents. Thread-safe; opens the store when it is needed first.
 
+    A document that cannot be used keeps what it last said. So does a whole store that was made
+    anew, until people write something into it: a file that is lost opens nothing.
+
     Attributes:
         problems: why the store cannot be followed, and what in it cannot be used.
-        is_whole: whether it was read at least once.
+        is_whole: whether it was read, and all in it was good, at least once.
     """
 
     def __init__(self, network: str, cluster: ClusterConfig, node: str) -> None:
@@ -46,6 +65,8 @@ class Shared:
         self._objects: dict[Document, Json] = {}
         self._wrong: dict[Document, str] = {}
         self._unread = ""
+        self._identity = ""
+        self._kept: set[Document] = set()
         self._found: Mapping[Key, Json] = {}
         self._follower: threading.Thread | None = None
         self._lock = threading.RLock()
@@ -53,7 +74,12 @@ class Shared:
     @property
     def problems(self) -> list[str]:
         """See the class."""
-        return [*([self._unread] if self._unread else ()), *self._wrong.values()]
+        lost = (
+            f"cluster store {self._cluster.store}: was made anew, without the {len(self._kept)} "
+            "objects that it had; they stay in force until something is applied"
+        )
+        told = [self._unread] if self._unread else []
+        return [*told, *([lost] if self._kept else ()), *self._wrong.values()]
 
     # -- reading ---------------------------------------------------------------------------
 
@@ -66,21 +92,38 @@ class Shared:
                 self._unread = str(error)
                 return self._found
             self._unread = ""
-            self.is_whole = True
             if news.cursor != self._cursor:
-                if news.is_whole:
-                    self._raw, self._objects, self._wrong = {}, {}, {}
-                for document, content in news.changes.items():
-                    self._take(document, content)
-                self._cursor = news.cursor
+                self._follow(news)
                 self._found = together(self._objects, self._node)
+            self.is_whole |= self._wrong.keys() <= self._objects.keys()
             return self._found
 
-    def _take(self, document: Document, content: bytes | None) -> None:
-        if not document[1].startswith(f"{self._network}/"):
-            return
+    def _follow(self, news: Documents) -> None:
+        mine = f"{self._network}/"
+        changes = {
+            what: content for what, content in news.changes.items() if what[1].startswith(mine)
+        }
+        anew = news.store != self._identity
+        if any(not owner for owner, _ in changes):
+            for document in self._kept - changes.keys():
+                self._forget(document)
+            self._kept.clear()
+        elif anew:
+            self._kept = {document for document in self._objects if not document[0]}
+        if news.is_whole:
+            for document in self._raw.keys() - changes.keys() - self._kept:
+                self._forget(document)
+        for document, content in changes.items():
+            self._take(document, content)
+        self._cursor, self._identity = news.cursor, news.store
+
+    def _forget(self, document: Document) -> None:
         for known in (self._raw, self._objects, self._wrong):
             known.pop(document, None)
+
+    def _take(self, document: Document, content: bytes | None) -> None:
+        before = self._objects.get(document)
+        self._forget(document)
         if content is None:
             return
         self._raw[document] = content
@@ -92,6 +135,8 @@ class Shared:
             owner, key = document
             of = f" of node {owner}" if owner else ""
             self._wrong[document] = f"cluster store: {key}{of}: {error}"
+            if before is not None:
+                self._objects[document] = before
 
     def start(self, changed: Callable[[], None]) -> None:
         """Have ``changed`` called by another thread when documents have changed."""
@@ -171,7 +216,8 @@ class Shared:
     def delete(self, key: Key) -> bool:
         """Take an object away; whether it was there. Raises :class:`~cnidaria.StoreError`."""
         with self._lock:
-            was_there = key in self.written()
+            self.look()
+            was_there = ("", path(self._network, key)) in self._raw
             self._opened().put({path(self._network, key): None})
             return was_there
 
@@ -201,13 +247,12 @@ def together(objects: Mapping[Document, Json], node: str) -> dict[Key, Json]:
     return found | {key: told(pod, found.get(key)) for key, pod in pods.items()}
 
 
-def told(pod: Json, known: Json | None) -> Json:
+def told(pod: Json, written: Json | None) -> Entered:
     """A node's pod as people know it."""
-    if known is None:
-        return pod
-    labels = (known.get("metadata") or {}).get("labels") or {}
-    return {
-        **pod,
-        "metadata": {**pod["metadata"], "labels": labels},
-        "spec": {**(known.get("spec") or {}), **pod["spec"]},
-    }
+    known = Entered(pod)
+    if written is not None:
+        known.written = written
+        labels = (written.get("metadata") or {}).get("labels") or {}
+        known["metadata"] = {**pod["metadata"], "labels": labels}
+        known["spec"] = {**(written.get("spec") or {}), **pod["spec"]}
+    return known

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Final
 
@@ -10,7 +10,7 @@ from cnidaria_policy.config import PolicyConfig
 from cnidaria_policy.folder import Folders
 from cnidaria_policy.kube import FAILURES, Kube
 from cnidaria_policy.manifests import Json, Key, Manifest
-from cnidaria_policy.shared import Shared
+from cnidaria_policy.shared import Entered, Shared, told
 
 PATIENCE: Final = 5.0
 """Seconds in which a pod must be found that the API server has not told of yet."""
@@ -56,7 +56,7 @@ class Sources:
             return parts[0]
         if not self._parts or any(a is not b for a, b in zip(parts, self._parts, strict=True)):
             self._parts = parts
-            self._found = {key: obj for part in parts for key, obj in part.items()}
+            self._found = merged(parts)
         return self._found
 
     def start(self, changed: Callable[[], None]) -> None:
@@ -83,3 +83,13 @@ class Sources:
         except FAILURES as error:
             return f"pod {namespace}/{name} cannot be asked for: {error}"
         return f"the API server has no pod {namespace}/{name}"
+
+
+def merged(parts: Iterable[Mapping[Key, Json]]) -> dict[Key, Json]:
+    """The last one counts; but what a node entered of a pod does not hide what people wrote."""
+    found: dict[Key, Json] = {}
+    for part in parts:
+        for key, obj in part.items():
+            is_bare = isinstance(obj, Entered) and obj.written is None
+            found[key] = told(obj, found[key]) if is_bare and key in found else obj
+    return found

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from cnidaria_core import PolicyEngine
 
 from cnidaria_policy.manifests import Json, Key
+from cnidaria_policy.shared import Entered
 
 if TYPE_CHECKING:
     from cnidaria_policy.objects import PolicyPod
@@ -111,9 +112,9 @@ def pod_object(pod: PolicyPod, node: str, known: Json | None = None) -> dict[str
     """A local pod as Kubernetes would show it.
 
     Args:
-        known: what a source says of it.
+        known: what a source says of it. What another node entered is about another one.
     """
-    known = known or {}
+    known = (known.written if isinstance(known, Entered) else known) or {}
     meta, spec = known.get("metadata") or {}, known.get("spec") or {}
     return {
         "apiVersion": "v1",
