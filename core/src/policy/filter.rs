@@ -212,10 +212,10 @@ impl Open {
     fn take(&mut self, span: &Span) -> Vec<(Point, Point)> {
         let (from, to) = (*span.start(), *span.end());
         let mut first = from;
-        if let Some((&before, &last)) = self.0.range(..from).next_back() {
-            if last >= from {
-                first = before;
-            }
+        if let Some((&before, &last)) = self.0.range(..from).next_back()
+            && last >= from
+        {
+            first = before;
         }
         let hit: Vec<_> = self.0.range(first..=to).map(|(&first, &last)| (first, last)).collect();
         let mut taken = Vec::with_capacity(hit.len());

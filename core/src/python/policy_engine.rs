@@ -45,10 +45,10 @@ impl PolicyEngine {
         verdict: policy::Verdict,
     ) -> PyResult<Py<Verdict>> {
         let mut said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(known) = said.verdicts.get(&verdict) {
-            if said.version == engine.version() {
-                return Ok(known.clone_ref(py));
-            }
+        if let Some(known) = said.verdicts.get(&verdict)
+            && said.version == engine.version()
+        {
+            return Ok(known.clone_ref(py));
         }
         if said.version != engine.version() || said.verdicts.len() >= MOST_SAID {
             said.verdicts.clear();

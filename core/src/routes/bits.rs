@@ -3,6 +3,9 @@
 use std::fmt::Debug;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use super::family::Lookup;
+use super::intervals::Intervals;
+use super::trie::Trie;
 use crate::prefix::{Prefix, host_mask4, host_mask6};
 
 /// What the two families have in common.
@@ -11,19 +14,16 @@ pub(super) trait Bits: Copy + Debug + Ord + Send + Sync + 'static {
     const WIDTH: u8;
     /// The same in words of 32 bits.
     const WORDS: usize;
-    /// Whether lookup nodes of few runs take 16 bits at once.
-    const LINES: bool;
-    /// Bits of each of the two lookup nodes with a word per slot.
-    const FULL: u8;
+    /// The first address.
+    const ZERO: Self;
+    /// What lookups read.
+    type Lookup: Lookup<Self>;
 
     /// Clears the bits behind the length.
     fn clear(self, length: u8) -> Self;
 
     /// How many leading bits are the same.
     fn common(self, other: Self) -> u8;
-
-    /// The `width` bits from bit `level` on.
-    fn window(self, level: u8, width: u8) -> u32;
 
     /// The word of this place, the most significant one first.
     fn word(self, place: usize) -> u32;
@@ -38,8 +38,8 @@ pub(super) trait Bits: Copy + Debug + Ord + Send + Sync + 'static {
 impl Bits for u32 {
     const WIDTH: u8 = 32;
     const WORDS: usize = 1;
-    const LINES: bool = false;
-    const FULL: u8 = 9;
+    const ZERO: Self = 0;
+    type Lookup = Trie;
 
     #[inline]
     fn clear(self, length: u8) -> Self {
@@ -50,11 +50,6 @@ impl Bits for u32 {
     #[allow(clippy::cast_possible_truncation)] // at most 32
     fn common(self, other: Self) -> u8 {
         (self ^ other).leading_zeros() as u8
-    }
-
-    #[inline]
-    fn window(self, level: u8, width: u8) -> u32 {
-        self << level >> (32 - width)
     }
 
     #[inline]
@@ -75,8 +70,8 @@ impl Bits for u32 {
 impl Bits for u128 {
     const WIDTH: u8 = 128;
     const WORDS: usize = 4;
-    const LINES: bool = true;
-    const FULL: u8 = 8;
+    const ZERO: Self = 0;
+    type Lookup = Intervals;
 
     #[inline]
     fn clear(self, length: u8) -> Self {
@@ -87,12 +82,6 @@ impl Bits for u128 {
     #[allow(clippy::cast_possible_truncation)] // at most 128
     fn common(self, other: Self) -> u8 {
         (self ^ other).leading_zeros() as u8
-    }
-
-    #[inline]
-    #[allow(clippy::cast_possible_truncation)] // what is left has `width` bits, which are few
-    fn window(self, level: u8, width: u8) -> u32 {
-        (self << level >> (128 - width)) as u32
     }
 
     #[inline]
@@ -127,9 +116,7 @@ pub(super) struct Key<B> {
 
 impl<B: Bits> Key<B> {
     /// The whole family.
-    pub fn all(any: B) -> Self {
-        Self { bits: any.clear(0), length: 0 }
-    }
+    pub const ALL: Self = Self { bits: B::ZERO, length: 0 };
 
     #[inline]
     pub fn covers(&self, bits: B) -> bool {

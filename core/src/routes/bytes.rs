@@ -24,7 +24,7 @@ impl Snapshot {
     #[must_use]
     pub fn to_bytes(&self) -> Vec<u8> {
         let version = self.version();
-        codec::to_bytes(KIND, VERSION, &(columns(&version.v4, 0u32), columns(&version.v6, 0u128)))
+        codec::to_bytes(KIND, VERSION, &(columns(&version.v4), columns(&version.v6)))
     }
 }
 
@@ -41,8 +41,8 @@ impl RouteTable {
     }
 }
 
-fn columns<B: Bits>(view: &View, any: B) -> Columns {
-    let entries = view.entries(any);
+fn columns<B: Bits>(view: &View<B>) -> Columns {
+    let entries = view.entries();
     let words = |entry: &Entry<B>| {
         let bits = entry.key.bits;
         (0..B::WORDS).flat_map(move |place| bits.word(place).to_be_bytes())

@@ -1,41 +1,68 @@
-//! One address family of a table: all routes, and the trie that lookups read.
+//! One address family of a table: all routes, and what lookups read.
 
+use std::fmt::Debug;
 use std::sync::Arc;
 
 use super::bits::{Bits, Entry, Key};
-use super::fib::{Fib, Ref};
-use super::fib_writer::FibWriter;
 use super::rib::{Rib, RibWriter, Root};
 use super::words::{Arena, Words};
 
+/// What lookups read, in words that versions share: which value each address has.
+pub(super) trait Lookup<B: Bits>: Copy + Debug + Send + Sync {
+    /// No address has a value.
+    const EMPTY: Self;
+
+    /// Of these ascending entries, which are all.
+    fn load(arena: &mut Arena, entries: &[Entry<B>]) -> Self;
+
+    /// After the routes of this prefix have changed to what the table has.
+    fn change(self, arena: &mut Arena, rib: Rib<'_, B>, key: Key<B>) -> Self;
+
+    /// The value of an address, or [`super::NO_VALUE`].
+    fn value(self, words: &Words, bits: B) -> u32;
+
+    /// The value of each address.
+    ///
+    /// # Panics
+    /// If both are not of the same length.
+    fn values(self, words: &Words, addresses: &[B], values: &mut [u32]);
+}
+
 /// A family as it is at one moment.
 #[derive(Debug, Clone)]
-pub(super) struct View {
+pub(super) struct View<B: Bits> {
     rib_words: Arc<Words>,
-    fib_words: Arc<Words>,
+    lookup_words: Arc<Words>,
     rib: Root,
-    fib: Ref,
+    lookup: B::Lookup,
     len: usize,
 }
 
-impl View {
+impl<B: Bits> View<B> {
     #[inline]
-    pub fn rib<B: Bits>(&self) -> Rib<'_, B> {
+    pub fn rib(&self) -> Rib<'_, B> {
         Rib::new(&self.rib_words, self.rib)
     }
 
+    /// The value of an address, or [`super::NO_VALUE`].
     #[inline]
-    pub fn fib(&self) -> Fib<'_> {
-        Fib { words: &self.fib_words, root: self.fib }
+    pub fn value(&self, bits: B) -> u32 {
+        self.lookup.value(&self.lookup_words, bits)
+    }
+
+    /// See [`Lookup::values`].
+    pub fn values(&self, addresses: &[B], values: &mut [u32]) {
+        assert_eq!(addresses.len(), values.len(), "a value for each address");
+        self.lookup.values(&self.lookup_words, addresses, values);
     }
 
     pub fn len(&self) -> usize {
         self.len
     }
 
-    pub fn entries<B: Bits>(&self, any: B) -> Vec<Entry<B>> {
+    pub fn entries(&self) -> Vec<Entry<B>> {
         let mut entries = Vec::with_capacity(self.len);
-        self.rib().visit(Key::all(any), &mut |entry| {
+        self.rib().visit(Key::ALL, &mut |entry| {
             entries.push(entry);
             true
         });
@@ -55,50 +82,49 @@ impl View {
 
 /// A family that is changed.
 #[derive(Debug)]
-pub(super) struct Family {
+pub(super) struct Family<B: Bits> {
     rib_arena: Arena,
-    fib_arena: Arena,
+    lookup_arena: Arena,
     rib: Root,
-    fib: Ref,
+    lookup: B::Lookup,
     len: usize,
 }
 
-impl Family {
+impl<B: Bits> Family<B> {
     pub fn new() -> Self {
         Self {
             rib_arena: Arena::new(0),
-            fib_arena: Arena::new(0),
+            lookup_arena: Arena::new(0),
             rib: Root::EMPTY,
-            fib: Ref::NONE,
+            lookup: B::Lookup::EMPTY,
             len: 0,
         }
     }
 
     /// A family of ascending entries.
-    pub fn of<B: Bits>(entries: &[Entry<B>]) -> Self {
+    pub fn of(entries: &[Entry<B>]) -> Self {
         let mut made = Self::new();
         made.rib_arena = Arena::new(RibWriter::<B>::words_for(entries.len()));
         let mut writer = RibWriter::new(&mut made.rib_arena, made.rib);
         writer.load(entries);
         made.rib = writer.root;
         made.len = entries.len();
-        let rib = Rib::<B>::new(made.rib_arena.words(), made.rib);
-        made.fib = FibWriter::new(&mut made.fib_arena, rib).load(entries);
-        made.fib_arena.fit();
+        made.lookup = B::Lookup::load(&mut made.lookup_arena, entries);
+        made.lookup_arena.fit();
         made
     }
 
-    pub fn view(&self) -> View {
+    pub fn view(&self) -> View<B> {
         View {
             rib_words: self.rib_arena.words().clone(),
-            fib_words: self.fib_arena.words().clone(),
+            lookup_words: self.lookup_arena.words().clone(),
             rib: self.rib,
-            fib: self.fib,
+            lookup: self.lookup,
             len: self.len,
         }
     }
 
-    pub fn insert<B: Bits>(&mut self, entry: Entry<B>) -> Option<u32> {
+    pub fn insert(&mut self, entry: Entry<B>) -> Option<u32> {
         let mut writer = RibWriter::new(&mut self.rib_arena, self.rib);
         let before = writer.insert(entry);
         self.rib = writer.root;
@@ -109,7 +135,7 @@ impl Family {
         before
     }
 
-    pub fn remove<B: Bits>(&mut self, key: Key<B>) -> Option<u32> {
+    pub fn remove(&mut self, key: Key<B>) -> Option<u32> {
         let mut writer = RibWriter::new(&mut self.rib_arena, self.rib);
         let before = writer.remove(key)?;
         self.rib = writer.root;
@@ -118,15 +144,15 @@ impl Family {
         Some(before)
     }
 
-    /// Lets the lookup trie follow a change of the routes of a prefix.
-    fn follow<B: Bits>(&mut self, key: Key<B>) {
-        let rib = Rib::<B>::new(self.rib_arena.words(), self.rib);
-        self.fib = FibWriter::new(&mut self.fib_arena, rib).change(self.fib, key);
+    /// Lets lookups follow a change of the routes of a prefix.
+    fn follow(&mut self, key: Key<B>) {
+        let rib = Rib::new(self.rib_arena.words(), self.rib);
+        self.lookup = self.lookup.change(&mut self.lookup_arena, rib, key);
     }
 
     /// After publication, with the numbers of the version before and of the oldest one in use.
     pub fn published(&mut self, before: u64, oldest: u64) {
-        for arena in [&mut self.rib_arena, &mut self.fib_arena] {
+        for arena in [&mut self.rib_arena, &mut self.lookup_arena] {
             arena.published(before);
             arena.reclaim(oldest);
         }
@@ -134,13 +160,20 @@ impl Family {
 
     /// Bytes of the nodes that lookups read, and of everything.
     pub fn bytes(&self) -> (usize, usize) {
-        (self.fib_arena.live_bytes(), self.rib_arena.bytes() + self.fib_arena.bytes())
+        (self.lookup_arena.live_bytes(), self.rib_arena.bytes() + self.lookup_arena.bytes())
     }
 }
 
 #[cfg(test)]
-impl Family {
+impl<B: Bits> Family<B> {
     pub fn live(&self) -> usize {
-        self.rib_arena.live_bytes() + self.fib_arena.live_bytes()
+        self.rib_arena.live_bytes() + self.lookup_arena.live_bytes()
+    }
+}
+
+#[cfg(test)]
+impl View<u128> {
+    pub fn values_by_each_way(&self, addresses: &[u128]) -> Vec<Vec<u32>> {
+        self.lookup.values_by_each_way(&self.lookup_words, addresses)
     }
 }

@@ -73,7 +73,7 @@ mod mapped {
                 return None;
             }
             // What is before the first huge page and behind the last word is never touched.
-            let mapping_bytes = bytes + HUGE;
+            let mapping_bytes = bytes.next_multiple_of(HUGE) + HUGE;
             let rights = ProtFlags::PROT_READ | ProtFlags::PROT_WRITE;
             // SAFETY: a new mapping, at no address that is in use.
             let mapping = unsafe {
@@ -90,7 +90,8 @@ mod mapped {
             let start = unsafe { mapping.byte_add(before) };
             // SAFETY: advice changes nothing of what the mapping holds. A kernel without huge pages
             // refuses it, which costs speed only.
-            let _ = unsafe { madvise(start, bytes / HUGE * HUGE, MmapAdvise::MADV_HUGEPAGE) };
+            let _ =
+                unsafe { madvise(start, bytes.next_multiple_of(HUGE), MmapAdvise::MADV_HUGEPAGE) };
             Some(Self { mapping, mapping_bytes, words: start.cast(), length })
         }
     }

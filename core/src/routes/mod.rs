@@ -1,18 +1,16 @@
 //! Which route matches: [`RouteTable`].
 
-mod batch;
 mod bits;
 mod bytes;
 mod family;
-mod fib;
-mod fib_writer;
+mod intervals;
 mod memory;
 mod rib;
 mod snapshot;
 mod table;
 #[cfg(test)]
 mod tests;
-mod window;
+mod trie;
 mod words;
 
 use std::fmt;

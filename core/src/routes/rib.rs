@@ -54,6 +54,10 @@ impl<'a, B: Bits> Rib<'a, B> {
         Self { words, root, kind: PhantomData }
     }
 
+    pub fn is_empty(&self) -> bool {
+        self.root == Root::EMPTY
+    }
+
     fn count(&self, node: At) -> usize {
         self.words.get(node as usize * UNIT) as usize
     }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::bits::{Bits, Entry, Key};
 use super::family::View;
 use super::table::{Either, Version, either};
-use super::{NO_VALUE, Route, Value, batch};
+use super::{NO_VALUE, Route, Value};
 use crate::prefix::{self, Prefix};
 
 /// A table at one moment: it never changes. To take one costs nothing; as long as it is kept, what
@@ -29,8 +29,8 @@ impl Version {
     #[inline]
     pub fn value(&self, address: IpAddr) -> Option<Value> {
         let value = match address {
-            IpAddr::V4(v4) => self.v4.fib().lookup(v4.to_bits()),
-            IpAddr::V6(v6) => self.v6.fib().lookup(v6.to_bits()),
+            IpAddr::V4(v4) => self.v4.value(v4.to_bits()),
+            IpAddr::V6(v6) => self.v6.value(v6.to_bits()),
         };
         (value != NO_VALUE).then_some(value)
     }
@@ -118,8 +118,8 @@ impl Snapshot {
     #[must_use]
     pub fn after(&self, prefix: Option<Prefix>, count: usize) -> Vec<Route> {
         let (v4, v6) = match prefix.map(either) {
-            None => (Some(Key::all(0)), Key::all(0)),
-            Some(Either::V4(key)) => (Some(key), Key::all(0)),
+            None => (Some(Key::ALL), Key::ALL),
+            Some(Either::V4(key)) => (Some(key), Key::ALL),
             Some(Either::V6(key)) => (None, key),
         };
         let mut routes = Vec::with_capacity(count);
@@ -145,7 +145,7 @@ impl Snapshot {
     /// # Panics
     /// If both are not of the same length.
     pub fn values4(&self, addresses: &[u32], values: &mut [Value]) {
-        batch::lookup(&self.0.v4.fib(), addresses, values);
+        self.0.v4.values(addresses, values);
     }
 
     /// The values of many IPv6 addresses; [`NO_VALUE`] where no prefix covers one.
@@ -153,7 +153,7 @@ impl Snapshot {
     /// # Panics
     /// If both are not of the same length.
     pub fn values6(&self, addresses: &[u128], values: &mut [Value]) {
-        batch::lookup(&self.0.v6.fib(), addresses, values);
+        self.0.v6.values(addresses, values);
     }
 
     /// The prefixes whose values differ in `later`, in their order.
@@ -162,8 +162,8 @@ impl Snapshot {
     /// storage has grown in between.
     #[must_use]
     pub fn diff(&self, later: &Self) -> Vec<Change> {
-        let mut changes = changed(&self.0.v4, &later.0.v4, 0u32);
-        changes.extend(changed(&self.0.v6, &later.0.v6, 0u128));
+        let mut changes = changed(&self.0.v4, &later.0.v4);
+        changes.extend(changed(&self.0.v6, &later.0.v6));
         changes
     }
 }
@@ -181,7 +181,7 @@ fn take<B: Bits>(
     routes.len() < count
 }
 
-fn covered<B: Bits>(view: &View, key: Key<B>) -> Vec<Route> {
+fn covered<B: Bits>(view: &View<B>, key: Key<B>) -> Vec<Route> {
     let rib = view.rib();
     let mut inside = Vec::new();
     rib.inside(key, &mut inside);
@@ -189,14 +189,14 @@ fn covered<B: Bits>(view: &View, key: Key<B>) -> Vec<Route> {
     own.into_iter().chain(inside).map(route).collect()
 }
 
-fn changed<B: Bits>(a: &View, b: &View, any: B) -> Vec<Change> {
+fn changed<B: Bits>(a: &View<B>, b: &View<B>) -> Vec<Change> {
     if a.is(b) {
         return Vec::new();
     }
     let (before, after) = if a.shares_words(b) {
         (differing(a, b), differing(b, a))
     } else {
-        (a.entries(any), b.entries(any))
+        (a.entries(), b.entries())
     };
     let mut changes = Vec::new();
     for Entry { key, value } in before {
@@ -217,8 +217,8 @@ fn changed<B: Bits>(a: &View, b: &View, any: B) -> Vec<Change> {
 }
 
 /// Entries of nodes that only the first one has.
-fn differing<B: Bits>(a: &View, b: &View) -> Vec<Entry<B>> {
-    let (a, b) = (a.rib::<B>(), b.rib::<B>());
+fn differing<B: Bits>(a: &View<B>, b: &View<B>) -> Vec<Entry<B>> {
+    let (a, b) = (a.rib(), b.rib());
     a.leaves_not_in(&b).into_iter().flat_map(|leaf| a.entries_of(leaf)).collect()
 }
 

@@ -15,8 +15,8 @@ use crate::prefix::{self, Prefix};
 #[derive(Debug)]
 pub(super) struct Version {
     number: u64,
-    pub v4: View,
-    pub v6: View,
+    pub v4: View<u32>,
+    pub v6: View<u128>,
 }
 
 /// Routes by prefix, IPv4 and IPv6, of which lookups find the longest that matches.
@@ -26,8 +26,8 @@ pub(super) struct Version {
 /// without a lock, and keep it as long as they like: its nodes are used again once nobody has it.
 #[derive(Debug)]
 pub struct RouteTable {
-    v4: Family,
-    v6: Family,
+    v4: Family<u32>,
+    v6: Family<u128>,
     published: Arc<ArcSwap<Version>>,
     /// The number of the newest version.
     number: u64,
@@ -90,7 +90,7 @@ impl RouteTable {
         Self::of(Family::new(), Family::new())
     }
 
-    pub(super) fn of(v4: Family, v6: Family) -> Self {
+    pub(super) fn of(v4: Family<u32>, v6: Family<u128>) -> Self {
         let version = Version { number: 0, v4: v4.view(), v6: v6.view() };
         let published = Arc::new(ArcSwap::from_pointee(version));
         Self { v4, v6, published, number: 0, past: VecDeque::new() }
@@ -159,8 +159,8 @@ impl RouteTable {
     pub(super) fn load_entries(&mut self, mut v4: Vec<Entry<u32>>, mut v6: Vec<Entry<u128>>) {
         sort(&mut v4);
         sort(&mut v6);
-        add(&mut self.v4, 0, &v4);
-        add(&mut self.v6, 0, &v6);
+        add(&mut self.v4, &v4);
+        add(&mut self.v6, &v6);
         self.publish();
     }
 
@@ -221,14 +221,14 @@ fn sort<B: Bits>(entries: &mut Vec<Entry<B>>) {
 }
 
 /// Adds ascending entries: one by one if they are few, else by making the family anew.
-fn add<B: Bits>(family: &mut Family, any: B, entries: &[Entry<B>]) {
+fn add<B: Bits>(family: &mut Family<B>, entries: &[Entry<B>]) {
     let view = family.view();
     if entries.len() * FEW < view.len() {
         for entry in entries {
             family.insert(*entry);
         }
     } else if !entries.is_empty() {
-        *family = Family::of(&merged(&view.entries(any), entries));
+        *family = Family::of(&merged(&view.entries(), entries));
     }
 }
 

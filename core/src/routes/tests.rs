@@ -109,6 +109,9 @@ fn values(snapshot: &Snapshot, addresses: &[IpAddr]) -> Vec<Value> {
     let (mut values4, mut values6) = (vec![7; v4.len()], vec![7; v6.len()]);
     snapshot.values4(&v4, &mut values4);
     snapshot.values6(&v6, &mut values6);
+    for found in snapshot.version().v6.values_by_each_way(&v6) {
+        assert_eq!(found, values6);
+    }
     let (mut values4, mut values6) = (values4.into_iter(), values6.into_iter());
     let next = |address: &IpAddr| if address.is_ipv4() { values4.next() } else { values6.next() };
     addresses.iter().map(next).map(Option::unwrap).collect()

@@ -40,29 +40,68 @@ impl Words {
         &self.0[at..at + length]
     }
 
-    /// Asks for the cache line of a word, to be there when it is read.
+    /// See [`prefetch`], of the cache line of a word.
     #[inline(always)]
     pub fn prefetch(&self, at: usize) {
-        #[cfg(target_arch = "x86_64")]
-        #[allow(unsafe_code)]
-        // SAFETY: a prefetch changes nothing and fails nowhere, whatever the address.
-        unsafe {
-            use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-            _mm_prefetch::<_MM_HINT_T0>(self.0.as_ptr().wrapping_add(at).cast());
-        }
-        #[cfg(not(target_arch = "x86_64"))]
-        let _ = at;
+        prefetch(self.0.as_ptr().wrapping_add(at));
+    }
+
+    /// The words of a node.
+    ///
+    /// # Safety
+    /// A version that the caller has has a node there, of as many words or more. (To check the place
+    /// costs a tenth of what a lookup takes.)
+    #[inline(always)]
+    #[allow(unsafe_code)]
+    pub unsafe fn node<const N: usize>(&self, at: usize) -> &[u32; N] {
+        debug_assert!(at + N <= self.0.len());
+        // SAFETY: there are so many words, and nobody writes a node that a version has.
+        unsafe { &*self.0.as_ptr().add(at).cast() }
     }
 
     pub fn to_vec(&self, at: usize, length: usize) -> Vec<u32> {
         self.slice(at, length).iter().map(|word| word.load(Relaxed)).collect()
     }
 
+    /// Writes a node that no version has yet.
     fn write(&self, at: usize, words: &[u32]) {
-        for (slot, word) in self.0[at..at + words.len()].iter().zip(words) {
-            slot.store(*word, Relaxed);
+        let slots = &self.0[at..at + words.len()];
+        // SAFETY: they are so many words, of which nobody else reads or writes one.
+        #[allow(unsafe_code)]
+        unsafe {
+            std::ptr::copy_nonoverlapping(
+                words.as_ptr(),
+                slots.as_ptr().cast_mut().cast(),
+                words.len(),
+            );
         }
     }
+
+    /// Copies a node to where no version has one yet.
+    fn copy(&self, from: usize, to: usize, length: usize) {
+        let (from, to) = (&self.0[from..from + length], &self.0[to..to + length]);
+        // SAFETY: they are so many words, which nobody writes, and of which nobody else reads or
+        // writes one; they have none in common, since both are whole nodes.
+        #[allow(unsafe_code)]
+        unsafe {
+            let to = to.as_ptr().cast_mut();
+            std::ptr::copy_nonoverlapping(from.as_ptr(), to, length);
+        }
+    }
+}
+
+/// Asks for a cache line, to be there when it is read.
+#[inline(always)]
+pub(super) fn prefetch<T>(place: *const T) {
+    #[cfg(target_arch = "x86_64")]
+    #[allow(unsafe_code)]
+    // SAFETY: a prefetch changes nothing and fails nowhere, whatever the address.
+    unsafe {
+        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        _mm_prefetch::<_MM_HINT_T0>(place.cast());
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = place;
 }
 
 /// The place of a node, in units.
@@ -164,6 +203,18 @@ impl Arena {
         at
     }
 
+    /// Makes a node as one of so many words, which is given up, is but for one word.
+    pub fn exchange(&mut self, node: At, length: usize, place: usize, word: u32) -> At {
+        let units = length.div_ceil(UNIT);
+        let at = self.take(units);
+        let words = self.words.clone();
+        words.copy(node as usize * UNIT, at as usize * UNIT, length);
+        words.write(at as usize * UNIT + place, &[word]);
+        self.live += units;
+        self.retire(node, length);
+        at
+    }
+
     /// Says that the version in the making does not have this node of so many words.
     #[allow(clippy::cast_possible_truncation)] // nodes are small
     pub fn retire(&mut self, at: At, words: usize) {
@@ -210,9 +261,10 @@ impl Arena {
                 return at;
             }
         }
-        // What fits into a cache line is in one; what is left of the line before is for others.
+        // What fits into a cache line is in one, what takes whole ones begins one; what is left of the
+        // line before is for others.
         let left = LINE - self.end % LINE;
-        if units > left && units <= LINE {
+        if units > left && (units <= LINE || units.is_multiple_of(LINE)) && left < LINE {
             self.keep(self.end as At, left);
             self.end += left;
         }

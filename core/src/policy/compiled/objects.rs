@@ -114,10 +114,10 @@ impl PolicyEngine {
         let (host_network, ended) = (new.host_network, new.ended);
         let (namespace, labels, ports) = (new.namespace, new.labels, new.ports.into());
         let who = Who::Pod { namespace, labels, ports };
-        if let Some(id) = known {
-            if self.is_same(id, &who, &addresses, node.as_deref(), (host_network, ended)) {
-                return false;
-            }
+        if let Some(id) = known
+            && self.is_same(id, &who, &addresses, node.as_deref(), (host_network, ended))
+        {
+            return false;
         }
         let identity = self.identities.take(who);
         let node = node.map_or(NONE, |name| self.holders.take_node(&name));

@@ -110,7 +110,7 @@ pub fn of_segment(id: SegmentId) -> u32 {
 
 /// The endpoint of an element of `peers`, if it is one.
 pub fn endpoint_of(element: u32) -> Option<EndpointId> {
-    (element % 2 == 0).then_some(element / 2)
+    element.is_multiple_of(2).then_some(element / 2)
 }
 
 impl Links {

@@ -20,14 +20,14 @@ pub fn node(root: &Map<'_>, key: &Key) -> Result<Node> {
     let metadata = root.need("metadata")?;
     let labels = labels::labels(&metadata.object()?, None)?;
     let mut addresses = Vec::new();
-    if let Some(status) = root.get("status") {
-        if let Some(field) = status.object()?.get("addresses") {
-            for one in field.list(usize::MAX)? {
-                let one = one.object()?;
-                let kind = one.need("type")?;
-                if ["InternalIP", "ExternalIP"].contains(&kind.text()?) {
-                    addresses.push(address(&one.need("address")?)?);
-                }
+    if let Some(status) = root.get("status")
+        && let Some(field) = status.object()?.get("addresses")
+    {
+        for one in field.list(usize::MAX)? {
+            let one = one.object()?;
+            let kind = one.need("type")?;
+            if ["InternalIP", "ExternalIP"].contains(&kind.text()?) {
+                addresses.push(address(&one.need("address")?)?);
             }
         }
     }
@@ -105,10 +105,10 @@ fn read_status(status: &Map<'_>, pod: &mut Pod) -> Result<()> {
             }
         }
     }
-    if let (true, Some(field)) = (pod.addresses.is_empty(), status.get("podIP")) {
-        if !field.text()?.is_empty() {
-            pod.addresses.push(address(&field)?);
-        }
+    if let (true, Some(field)) = (pod.addresses.is_empty(), status.get("podIP"))
+        && !field.text()?.is_empty()
+    {
+        pod.addresses.push(address(&field)?);
     }
     Ok(())
 }

@@ -34,10 +34,10 @@ impl World {
             Object::Pod(new) => self.put_pod(new),
             Object::Policy(new) => {
                 let place = new.place();
-                if let Some(before) = self.places.insert(new.key.clone(), place.clone()) {
-                    if before != place {
-                        self.policies.remove(&before);
-                    }
+                if let Some(before) = self.places.insert(new.key.clone(), place.clone())
+                    && before != place
+                {
+                    self.policies.remove(&before);
                 }
                 replace(&mut self.policies, place, new)
             }

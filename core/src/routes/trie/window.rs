@@ -2,8 +2,8 @@
 
 use std::ops::Range;
 
-use super::bits::{Bits, Entry};
-use super::fib::Ref;
+use super::super::bits::Entry;
+use super::{LEVELS, Ref, slot};
 
 /// What the slots of a run have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,8 +29,8 @@ pub(super) fn push(runs: &mut Runs, start: u32, target: Target) {
     }
 }
 
-/// Runs with others in the place of some of the `1 << width` slots.
-pub(super) fn replaced(runs: &[Run], slots: Range<u32>, width: u8, new: &[Run]) -> Runs {
+/// Runs with others in the place of some of all slots.
+pub(super) fn replaced(runs: &[Run], slots: Range<u32>, all: u32, new: &[Run]) -> Runs {
     let (before, rest) = runs.split_at(runs.partition_point(|run| run.start < slots.start));
     let (covered, after) = rest.split_at(rest.partition_point(|run| run.start < slots.end));
     let mut result = Runs::with_capacity(before.len() + new.len() + after.len() + 1);
@@ -39,7 +39,7 @@ pub(super) fn replaced(runs: &[Run], slots: Range<u32>, width: u8, new: &[Run]) 
         push(&mut result, run.start, run.target);
     }
     // The run that the last of the slots was in may go on behind them.
-    let goes_on = slots.end < 1 << width && after.first().is_none_or(|run| run.start > slots.end);
+    let goes_on = slots.end < all && after.first().is_none_or(|run| run.start > slots.end);
     let last = covered.last().or(before.last()).filter(|_| goes_on);
     for run in last.map(|run| Run { start: slots.end, ..*run }).iter().chain(after) {
         push(&mut result, run.start, run.target);
@@ -49,45 +49,33 @@ pub(super) fn replaced(runs: &[Run], slots: Range<u32>, width: u8, new: &[Run]) 
 
 /// Some slots of a node and the routes inside them.
 #[derive(Debug)]
-pub(super) struct Window<'a, B> {
-    /// Bits before the node's.
-    pub level: u8,
-    /// Bits of the node.
-    pub width: u8,
+pub(super) struct Window<'a> {
+    pub level: usize,
     pub slots: Range<u32>,
     /// What has no route inside.
     pub own: u32,
     /// The routes, in their order.
-    pub entries: &'a [Entry<B>],
+    pub entries: &'a [Entry<u32>],
 }
 
-impl<B: Bits> Window<'_, B> {
-    /// Adds the runs, but not many more than the limit. `child` makes what one slot has that has
-    /// longer prefixes, of its own value and their routes.
-    pub fn walk(
-        &self,
-        limit: usize,
-        runs: &mut Runs,
-        mut child: impl FnMut(u32, &[Entry<B>]) -> Target,
-    ) {
+impl Window<'_> {
+    /// Adds the runs. `child` makes what one slot has that has longer prefixes, of its own value
+    /// and their routes.
+    pub fn walk(&self, runs: &mut Runs, mut child: impl FnMut(u32, &[Entry<u32>]) -> Target) {
         let mut state = Walk { at: self.slots.start, own: self.own, outer: Vec::new() };
         let mut rest = self.entries;
         while let Some(first) = rest.first() {
-            if runs.len() > limit {
-                return;
-            }
-            let slot = first.key.bits.window(self.level, self.width);
-            state.go_to(slot, runs);
-            let below = self.level + self.width;
+            let here = slot(self.level, first.key.bits);
+            state.go_to(here, runs);
+            let below = LEVELS[self.level];
             if first.key.length <= below {
-                state.enter(slot + (1 << (below - first.key.length)), first.value);
+                state.enter(here + (1 << (below - first.key.length)), first.value);
                 rest = &rest[1..];
             } else {
-                let inside =
-                    |entry: &Entry<B>| entry.key.bits.window(self.level, self.width) == slot;
-                let (here, after) = rest.split_at(leading(rest, inside));
-                push(runs, slot, child(state.own, here));
-                state.at = slot + 1;
+                let inside = |entry: &Entry<u32>| slot(self.level, entry.key.bits) == here;
+                let (within, after) = rest.split_at(leading(rest, inside));
+                push(runs, here, child(state.own, within));
+                state.at = here + 1;
                 rest = after;
             }
         }

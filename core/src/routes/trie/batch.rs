@@ -1,0 +1,144 @@
+//! Many lookups at once: level by level through the trie, so that the memory answers many of them
+//! at a time, and without branches that depend on what it answers.
+
+use super::super::words::Words;
+use super::{FULL, LEVELS, Ref, dense_place, slot, small_place};
+
+/// Addresses that go through the levels together.
+const BLOCK: usize = 128;
+
+/// Looks up each address, from a root that is a node.
+///
+/// # Panics
+/// If both are not of the same length.
+pub(super) fn lookup(words: &Words, root: Ref, addresses: &[u32], values: &mut [u32]) {
+    assert_eq!(addresses.len(), values.len(), "a value for each address");
+    #[cfg(target_arch = "x86_64")]
+    if is_x86_64_v3() {
+        // SAFETY: the processor has what the function was compiled for, as was just asked.
+        #[allow(unsafe_code)]
+        unsafe {
+            x86_64_v3(words, root, addresses, values);
+        }
+        return;
+    }
+    portable(words, root, addresses, values);
+}
+
+#[cfg(target_arch = "x86_64")]
+fn is_x86_64_v3() -> bool {
+    is_x86_feature_detected!("popcnt")
+        && is_x86_feature_detected!("bmi1")
+        && is_x86_feature_detected!("bmi2")
+        && is_x86_feature_detected!("avx2")
+}
+
+/// The same, compiled for processors that count bits.
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "popcnt,bmi1,bmi2,avx2")]
+fn x86_64_v3(words: &Words, root: Ref, addresses: &[u32], values: &mut [u32]) {
+    portable(words, root, addresses, values);
+}
+
+#[inline(always)]
+pub(super) fn portable(words: &Words, root: Ref, addresses: &[u32], values: &mut [u32]) {
+    for (addresses, values) in addresses.chunks(BLOCK).zip(values.chunks_mut(BLOCK)) {
+        let mut large = false;
+        block(words, root, addresses, values);
+        for value in values.iter_mut() {
+            let found = Ref(*value);
+            large |= found.is_large();
+            *value = if found.is_large() { found.0 } else { found.0.wrapping_sub(1) };
+        }
+        if large {
+            resolve(words, values);
+        }
+    }
+}
+
+/// Values that references have no room for.
+#[cold]
+fn resolve(words: &Words, values: &mut [u32]) {
+    for value in values {
+        if Ref(*value).is_large() {
+            *value = words.get(Ref(*value).at());
+        }
+    }
+}
+
+/// Places of addresses in their block.
+struct List {
+    places: [u8; BLOCK],
+    count: usize,
+}
+
+impl List {
+    const fn new() -> Self {
+        Self { places: [0; BLOCK], count: 0 }
+    }
+
+    /// Adds a place if it is wished, in the same time if it is not.
+    #[inline(always)]
+    fn push(&mut self, place: u8, wished: bool) {
+        self.places[self.count & (BLOCK - 1)] = place;
+        self.count += usize::from(wished);
+    }
+
+    #[inline(always)]
+    fn places(&self) -> &[u8] {
+        &self.places[..self.count]
+    }
+}
+
+/// Leaves references to values.
+#[inline(always)]
+#[allow(clippy::cast_possible_truncation)] // a block has few places
+fn block(words: &Words, root: Ref, addresses: &[u32], values: &mut [u32]) {
+    const { assert!(LEVELS.len() == 4 && FULL == 2) };
+    let [mut second, mut third, mut last] = [const { List::new() }; 3];
+    for (place, (&address, value)) in addresses.iter().zip(values.iter_mut()).enumerate() {
+        let node = Ref(words.get(root.at() + slot(0, address) as usize));
+        words.prefetch(node.at() + slot(1, address) as usize);
+        *value = node.0;
+        second.push(place as u8, node.is_dense());
+    }
+    for &place in second.places() {
+        let (address, value) = (addresses[place as usize], &mut values[place as usize]);
+        let node = Ref(words.get(Ref(*value).at() + slot(1, address) as usize));
+        words.prefetch(node.at());
+        *value = node.0;
+        third.push(place, node.is_small());
+    }
+    let places = prefetched(words, addresses, values, &third, |address, node| {
+        small_place(words, node.at(), slot(2, address))
+    });
+    for (&place, at) in third.places().iter().zip(places) {
+        let node = Ref(words.get(at));
+        words.prefetch(node.at());
+        values[place as usize] = node.0;
+        last.push(place, node.is_dense());
+    }
+    let places = prefetched(words, addresses, values, &last, |address, node| {
+        dense_place(words, node.at(), slot(3, address))
+    });
+    for (&place, at) in last.places().iter().zip(places) {
+        values[place as usize] = words.get(at);
+    }
+}
+
+/// The places of words in nodes, which may be in another cache line than the node begins in.
+#[inline(always)]
+fn prefetched(
+    words: &Words,
+    addresses: &[u32],
+    values: &[u32],
+    which: &List,
+    found: impl Fn(u32, Ref) -> usize,
+) -> [usize; BLOCK] {
+    let mut places = [0; BLOCK];
+    for (&place, at) in which.places().iter().zip(&mut places) {
+        *at = found(addresses[place as usize], Ref(values[place as usize]));
+        words.prefetch(*at);
+    }
+    places
+}

@@ -1,0 +1,230 @@
+//! How the trie is made, and made anew where routes change.
+
+use super::super::NO_VALUE;
+use super::super::bits::{Entry, Key};
+use super::super::rib::Rib;
+use super::super::words::{Arena, Words};
+use super::window::{Run, Runs, Target, Window, push, replaced};
+use super::{DENSE_HEAD, FULL, Form, LEVELS, Ref, SMALL_HEAD, place, slot};
+
+/// Changes a trie: nodes are made anew, from the changed one up to the root.
+#[derive(Debug)]
+pub(super) struct TrieWriter<'a> {
+    arena: &'a mut Arena,
+}
+
+impl<'a> TrieWriter<'a> {
+    pub fn new(arena: &'a mut Arena) -> Self {
+        Self { arena }
+    }
+
+    /// A trie of these ascending entries, which are all.
+    pub fn load(&mut self, entries: &[Entry<u32>]) -> Ref {
+        let (own, inside) = match entries {
+            [first, inside @ ..] if first.key.length == 0 => (first.value, inside),
+            _ => (NO_VALUE, entries),
+        };
+        let target = self.build(0, own, inside);
+        self.reference(target)
+    }
+
+    /// The trie after the routes of this prefix have changed to what the table has.
+    pub fn change(&mut self, root: Ref, rib: Rib<'_, u32>, key: Key<u32>) -> Ref {
+        let own = rib.longest(key.bits, key.length).map_or(NO_VALUE, |entry| entry.value);
+        let mut inside = Vec::new();
+        rib.inside(key, &mut inside);
+        let node = self.taken(root);
+        let changed = self.changed(0, node, key, own, &inside);
+        self.reference(changed)
+    }
+
+    /// The node of this level after a change inside it; of a node that is given up.
+    fn changed(
+        &mut self,
+        level: usize,
+        node: Target,
+        key: Key<u32>,
+        own: u32,
+        inside: &[Entry<u32>],
+    ) -> Target {
+        let start = if level == 0 { 0 } else { LEVELS[level - 1] };
+        if key.length == start {
+            self.give_up(level, node);
+            return self.build(level, own, inside);
+        }
+        let first = slot(level, key.bits);
+        if key.length > LEVELS[level] {
+            let child = self.child(level, node, key.bits);
+            let child = self.changed(level + 1, child, key, own, inside);
+            return self.with(level, node, key.bits, child);
+        }
+        let slots = first..first + (1 << (LEVELS[level] - key.length));
+        let runs = self.open(level, node);
+        for run in runs.iter().filter(|run| slots.contains(&run.start)) {
+            self.give_up(level + 1, run.target);
+        }
+        let mut new = Runs::new();
+        let window = Window { level, slots: slots.clone(), own, entries: inside };
+        window.walk(&mut new, |own, entries| self.build(level + 1, own, entries));
+        self.node(level, &replaced(&runs, slots, slots_of(level), &new))
+    }
+
+    /// A node, given up, with another child for the slot of an address.
+    fn with(&mut self, level: usize, node: Target, bits: u32, child: Target) -> Target {
+        if let (Target::Child(node), Target::Child(child)) = (node, child) {
+            let place = place(self.arena.words(), level, node, bits);
+            let before = Ref(self.arena.words().get(place));
+            // Only what has a run of its own can be exchanged alone.
+            if !before.is_large() && (level < FULL || before.is_child()) {
+                let length = length(self.arena.words(), level, node);
+                let copy = self.arena.exchange(node.place(), length, place - node.at(), child.0);
+                return Target::Child(node.moved(copy));
+            }
+        }
+        let slot = slot(level, bits);
+        let runs = self.open(level, node);
+        let new = [Run { start: slot, target: child }];
+        self.node(level, &replaced(&runs, slot..slot + 1, slots_of(level), &new))
+    }
+
+    /// A node of these routes, all longer than what is before the level.
+    fn build(&mut self, level: usize, own: u32, entries: &[Entry<u32>]) -> Target {
+        if entries.is_empty() {
+            return Target::Value(own);
+        }
+        let mut runs = Runs::new();
+        Window { level, slots: 0..slots_of(level), own, entries }
+            .walk(&mut runs, |own, entries| self.build(level + 1, own, entries));
+        self.node(level, &runs)
+    }
+
+    /// What the slot of an address has.
+    fn child(&self, level: usize, node: Target, bits: u32) -> Target {
+        let Target::Child(node) = node else { return node };
+        let words = self.arena.words();
+        target(words, Ref(words.get(place(words, level, node, bits))))
+    }
+
+    /// A node of runs, or the one value that they have.
+    fn node(&mut self, level: usize, runs: &Runs) -> Target {
+        if let [Run { target: Target::Value(value), .. }] = runs[..] {
+            return Target::Value(value);
+        }
+        let refs: Vec<Ref> = runs.iter().map(|run| self.reference(run.target)).collect();
+        Target::Child(if level < FULL {
+            Ref::dense(self.arena.add(&full(slots_of(level), runs, &refs)))
+        } else if slots_of(level) == 64 {
+            Ref::small(self.arena.add(&small(runs, &refs)))
+        } else {
+            Ref::dense(self.arena.add(&dense(runs, &refs)))
+        })
+    }
+
+    fn reference(&mut self, target: Target) -> Ref {
+        match target {
+            Target::Child(child) => child,
+            Target::Value(value) => {
+                Ref::value(value).unwrap_or_else(|| Ref::large(self.arena.add(&[value])))
+            }
+        }
+    }
+
+    /// What a reference is to, which is given up.
+    fn taken(&mut self, reference: Ref) -> Target {
+        let target = target(self.arena.words(), reference);
+        if reference.is_large() {
+            self.arena.retire(reference.place(), 1);
+        }
+        target
+    }
+
+    /// The runs of a node, which is given up without its children.
+    fn open(&mut self, level: usize, node: Target) -> Runs {
+        let Target::Child(node) = node else { return vec![Run { start: 0, target: node }] };
+        let words = self.arena.words();
+        let words = words.to_vec(node.at(), length(words, level, node));
+        let mut refs = if level < FULL {
+            (0..).zip(words.iter().map(|word| Ref(*word))).collect()
+        } else if node.is_small() {
+            of_bits(&words, SMALL_HEAD, 64)
+        } else {
+            of_bits(&words, DENSE_HEAD, 256)
+        };
+        // In a full node, all slots of a run have the same word.
+        refs.dedup_by_key(|(_, reference)| *reference);
+        self.arena.retire(node.place(), words.len());
+        let mut runs = Runs::with_capacity(refs.len());
+        for (start, reference) in refs {
+            let target = self.taken(reference);
+            push(&mut runs, start, target);
+        }
+        runs
+    }
+
+    /// Gives up a node and all below it.
+    fn give_up(&mut self, level: usize, node: Target) {
+        let Target::Child(_) = node else { return };
+        for run in self.open(level, node) {
+            self.give_up(level + 1, run.target);
+        }
+    }
+}
+
+/// How many slots the nodes of a level have.
+fn slots_of(level: usize) -> u32 {
+    let start = if level == 0 { 0 } else { LEVELS[level - 1] };
+    1 << (LEVELS[level] - start)
+}
+
+fn target(words: &Words, reference: Ref) -> Target {
+    match reference.form() {
+        Form::Value(value) => Target::Value(value),
+        Form::Large => Target::Value(words.get(reference.at())),
+        Form::Dense | Form::Small => Target::Child(reference),
+    }
+}
+
+/// How many words a node has.
+fn length(words: &Words, level: usize, node: Ref) -> usize {
+    place(words, level, node, u32::MAX) + 1 - node.at()
+}
+
+fn full(slots: u32, runs: &Runs, refs: &[Ref]) -> Vec<u32> {
+    let mut words = Vec::with_capacity(slots as usize);
+    let ends = runs[1..].iter().map(|run| run.start).chain([slots]);
+    for (end, reference) in ends.zip(refs) {
+        words.resize(end as usize, reference.0);
+    }
+    words
+}
+
+fn small(runs: &Runs, refs: &[Ref]) -> Vec<u32> {
+    let mut words = vec![0u32; SMALL_HEAD];
+    set_begins(runs, &mut words);
+    words.extend(refs.iter().map(|reference| reference.0));
+    words
+}
+
+fn set_begins(runs: &Runs, words: &mut [u32]) {
+    for run in runs {
+        words[(run.start >> 5) as usize] |= 1 << (run.start & 31);
+    }
+}
+
+fn dense(runs: &Runs, refs: &[Ref]) -> Vec<u32> {
+    let mut words = vec![0u32; DENSE_HEAD];
+    set_begins(runs, &mut words);
+    let mut before: u32 = 0;
+    for block in 0..8 {
+        words[8 + block / 4] |= before << (8 * (block % 4));
+        before += words[block].count_ones();
+    }
+    words.extend(refs.iter().map(|reference| reference.0));
+    words
+}
+
+/// The runs behind bits of where they begin.
+fn of_bits(words: &[u32], head: usize, slots: u32) -> Vec<(u32, Ref)> {
+    let begins = (0..slots).filter(|slot| words[(slot >> 5) as usize] >> (slot & 31) & 1 == 1);
+    begins.zip(words[head..].iter().map(|word| Ref(*word))).collect()
+}
