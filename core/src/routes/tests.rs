@@ -202,3 +202,66 @@ proptest! {
         let _ = RouteTable::from_bytes(&bytes);
     }
 }
+
+/// Numbers that look random: xorshift64*, Vigna 2016.
+fn numbers(mut state: u64) -> impl FnMut(u64) -> u64 {
+    move |below| {
+        state ^= state >> 12;
+        state ^= state << 25;
+        state ^= state >> 27;
+        (state.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 32) % below
+    }
+}
+
+#[test]
+fn a_large_table_after_many_changes_is_like_one_made_anew() {
+    let mut number = numbers(7);
+    let mut address = || {
+        let (above, middle) = (0x2001_0db8 + number(3), number(1 << 10) << 20 | number(4) << 8);
+        let below = [0, number(3), number(1 << 32) << 32][usize::try_from(number(3)).unwrap()];
+        u128::from(above) << 96 | u128::from(middle) << 64 | u128::from(below)
+    };
+    let lengths = [128, 100, 66, 65, 64, 64, 60, 56, 56, 52, 50, 48, 48, 48, 46, 44, 40, 36, 33];
+    let mut other = numbers(11);
+    let mut prefix = |wide: bool| {
+        let place = other(if wide { 1 << 12 } else { lengths.len() as u64 });
+        let length = *lengths.get(usize::try_from(place).unwrap()).unwrap_or(&48);
+        let length = if wide && place == 4000 { 20 } else { length };
+        Prefix::covering(Ipv6Addr::from_bits(address()).into(), length).unwrap()
+    };
+    let mut value = numbers(13);
+    let mut table = RouteTable::new();
+    let mut given = |few: u64| {
+        Value::try_from(if few > 0 { value(5) } else { u64::from(NO_VALUE) - 1 - value(5) })
+            .unwrap()
+    };
+    table.load((0..6000).map(|_| (prefix(false), given(1))).collect::<Vec<_>>()).unwrap();
+    for round in 0..6 {
+        for step in 0..1500 {
+            let prefix = prefix(step % 2 == 0);
+            if step % 3 == round % 3 {
+                let inside = table.snapshot().covered_by(prefix);
+                for (prefix, _) in inside.iter().take(3) {
+                    table.remove(*prefix);
+                }
+            } else {
+                table.insert(prefix, given(step % 50)).unwrap();
+            }
+        }
+        let mut anew = RouteTable::new();
+        anew.load(table.snapshot().routes()).unwrap();
+        let edges: Vec<IpAddr> =
+            table.snapshot().routes().flat_map(|(prefix, _)| edges(prefix)).collect();
+        assert_eq!(values(&table.snapshot(), &edges), values(&anew.snapshot(), &edges));
+        for address in edges {
+            let longest = table.snapshot().lookup(address).map(|(_, value)| value);
+            assert_eq!(table.snapshot().value(address), longest, "{address}");
+        }
+    }
+    for (prefix, _) in table.snapshot().routes() {
+        table.remove(prefix);
+    }
+    table.insert("::/0".parse().unwrap(), 1).unwrap();
+    table.remove("::/0".parse().unwrap());
+    assert!(table.is_clean());
+}
