@@ -294,14 +294,17 @@ impl<'a> Writer<'a> {
         nodes.insert_many(left, joined);
     }
 
-    /// Leaves of these intervals: as few as it takes, of about the same size.
+    /// Leaves of these intervals: full ones of many, two of the same size of what is a little too much
+    /// for one.
     fn leaves(&mut self, intervals: &[Interval]) -> Children {
         let mut leaves = Children::new();
         let mut rest = intervals;
         while !rest.is_empty() {
-            // Half full ones where one was too small, full ones of many.
-            let most = if rest.len() < 2 * ENTRIES { rest.len().div_ceil(2) } else { ENTRIES };
-            let most = if rest.len() <= ENTRIES { rest.len() } else { most };
+            let most = match rest.len() {
+                few if few <= ENTRIES => few,
+                some if some < 2 * ENTRIES => some.div_ceil(2),
+                _ => ENTRIES,
+            };
             let (count, shift) = fitting(&rest[..most]);
             leaves.push(self.leaf(&rest[..count], shift));
             rest = &rest[count..];
@@ -433,7 +436,7 @@ fn count(words: &Words, node: Node, depth: u32) -> usize {
     (0..ENTRIES).find(|entry| same(*entry)).map_or(ENTRIES, |entry| entry + 1)
 }
 
-/// As few parts as it takes: full ones of many, else of about the same size.
+/// As few parts as it takes, of about the same size.
 fn parts<T>(all: &[T]) -> impl Iterator<Item = &[T]> {
     let parts = all.len().div_ceil(ENTRIES);
     let bound = move |part| all.len() * part / parts;
