@@ -21,10 +21,7 @@ pub(super) trait Lookup<B: Bits>: Copy + Debug + Send + Sync {
     /// The value of an address, or [`super::NO_VALUE`].
     fn value(self, words: &Words, bits: B) -> u32;
 
-    /// The value of each address.
-    ///
-    /// # Panics
-    /// If both are not of the same length.
+    /// The value of each address, of which there are as many.
     fn values(self, words: &Words, addresses: &[B], values: &mut [u32]);
 }
 
@@ -50,7 +47,10 @@ impl<B: Bits> View<B> {
         self.lookup.value(&self.lookup_words, bits)
     }
 
-    /// See [`Lookup::values`].
+    /// The value of each address.
+    ///
+    /// # Panics
+    /// If both are not of the same length.
     pub fn values(&self, addresses: &[B], values: &mut [u32]) {
         assert_eq!(addresses.len(), values.len(), "a value for each address");
         self.lookup.values(&self.lookup_words, addresses, values);

@@ -72,7 +72,7 @@ mod mapped {
             if bytes < HUGE {
                 return None;
             }
-            // What is before the first huge page and behind the last word is never touched.
+            // Whole huge pages, from the first one on: what is before them is never touched.
             let mapping_bytes = bytes.next_multiple_of(HUGE) + HUGE;
             let rights = ProtFlags::PROT_READ | ProtFlags::PROT_WRITE;
             // SAFETY: a new mapping, at no address that is in use.

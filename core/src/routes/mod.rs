@@ -6,6 +6,7 @@ mod family;
 mod intervals;
 mod memory;
 mod rib;
+mod runs;
 mod snapshot;
 mod table;
 #[cfg(test)]

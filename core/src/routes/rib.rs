@@ -7,6 +7,7 @@ use std::collections::HashSet;
 use std::marker::PhantomData;
 use std::sync::atomic::Ordering::Relaxed;
 
+use super::NO_VALUE;
 use super::bits::{Bits, Entry, Key};
 use super::words::{Arena, At, UNIT, Words};
 
@@ -158,6 +159,14 @@ impl<'a, B: Bits> Rib<'a, B> {
             }
             inside
         });
+    }
+
+    /// The value around a prefix, itself included, or [`NO_VALUE`], and the entries inside of it.
+    pub fn within(&self, key: Key<B>) -> (u32, Vec<Entry<B>>) {
+        let own = self.longest(key.bits, key.length).map_or(NO_VALUE, |entry| entry.value);
+        let mut inside = Vec::new();
+        self.inside(key, &mut inside);
+        (own, inside)
     }
 
     /// Nodes of the lowest level that the other tree, in the same words, does not have.

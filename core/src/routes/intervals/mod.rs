@@ -176,27 +176,47 @@ impl Tree {
 /// The child that has a key, and its first key.
 #[inline(always)]
 fn child(search: impl Search, words: &Words, node: Node, key: u64) -> (Node, u64) {
-    // SAFETY: trees are of nodes of their versions, and all inner ones have so many words.
-    #[allow(unsafe_code)]
-    let node: &[u32; INNER] = unsafe { words.node(node.at()) };
+    let node = inner_words(words, node);
     let keys = node.first_chunk().expect("keys come first");
     let entry = search.inner(keys, key) % ENTRIES;
     (Node(node[CHILDREN + entry]), self::key(keys, entry))
 }
 
+#[inline(always)]
+fn inner_words(words: &Words, node: Node) -> &[u32; INNER] {
+    // SAFETY: trees are of nodes of their versions, and all inner ones have so many words.
+    #[allow(unsafe_code)]
+    unsafe {
+        words.node(node.at())
+    }
+}
+
 /// What a key has in its leaf.
 #[inline(always)]
 fn cell(search: impl Search, words: &Words, leaf: Node, offset: u32) -> Cell {
-    // SAFETY: trees are of nodes of their versions, and all leaves have as many words or more.
-    #[allow(unsafe_code)]
-    let narrow: &[u32; NARROW] = unsafe { words.node(leaf.at()) };
-    let starts = narrow.first_chunk().expect("starts come first");
-    let entry = search.leaf(starts, offset) % ENTRIES;
+    let starts = leaf_words(words, leaf).first_chunk().expect("starts come first");
+    cell_of(words, leaf, search.leaf(starts, offset))
+}
+
+/// What an entry of a leaf has.
+#[inline(always)]
+fn cell_of(words: &Words, leaf: Node, entry: usize) -> Cell {
+    let entry = entry % ENTRIES;
     Cell(if leaf.is_narrow() {
-        narrow[CELLS + entry / 2] >> (entry % 2 * 16) & 0xffff
+        leaf_words(words, leaf)[CELLS + entry / 2] >> (entry % 2 * 16) & 0xffff
     } else {
         words.get(leaf.at() + CELLS + entry)
     })
+}
+
+/// The words that a narrow leaf has, and others have too.
+#[inline(always)]
+fn leaf_words(words: &Words, leaf: Node) -> &[u32; NARROW] {
+    // SAFETY: trees are of nodes of their versions, and all leaves have as many words or more.
+    #[allow(unsafe_code)]
+    unsafe {
+        words.node(leaf.at())
+    }
 }
 
 /// A key of an inner node.

@@ -1,14 +1,15 @@
 //! How the intervals are made, and made anew where routes change.
 
-use smallvec::{SmallVec, smallvec};
+use smallvec::SmallVec;
 
 use super::super::NO_VALUE;
 use super::super::bits::{Entry, Key};
 use super::super::rib::Rib;
+use super::super::runs::{self, Walk, push, replaced};
 use super::super::words::{Arena, Words};
 use super::{
-    CELLS, CHILDREN, Cell, ENTRIES, Form, INNER, LEAF, NARROW, Node, SLOT, Tree, key, lower,
-    offset, search, upper,
+    CELLS, CHILDREN, Cell, ENTRIES, Form, INNER, LEAF, NARROW, Node, SLOT, Tree, cell_of,
+    inner_words, key, lower, offset, search, upper,
 };
 
 /// Below so many entries, a node is joined with the one beside it, if both have no more than...
@@ -17,32 +18,10 @@ const FEW: usize = 4;
 /// ... so many.
 const MANY: usize = 12;
 
-/// What an interval has.
-#[derive(Clone, Copy, Debug)]
-enum Target {
-    Value(u32),
-    /// A deep tree, of one key.
-    Deep(Tree),
-}
-
-/// The keys from one on, up to the next interval.
-#[derive(Clone, Copy, Debug)]
-struct Interval {
-    start: u64,
-    target: Target,
-}
-
-/// Ascending; neighbours of the same value are joined.
-type Intervals = SmallVec<[Interval; ENTRIES + 4]>;
-
-fn push(intervals: &mut Intervals, start: u64, target: Target) {
-    if let (Some(last), Target::Value(value)) = (intervals.last(), target)
-        && matches!(last.target, Target::Value(before) if before == value)
-    {
-        return;
-    }
-    intervals.push(Interval { start, target });
-}
+/// A child is a deep tree, of one key.
+type Target = runs::Target<Tree>;
+type Interval = runs::Run<u64, Tree>;
+type Intervals = runs::Runs<u64, Tree>;
 
 /// A node and its first key.
 #[derive(Clone, Copy, Debug)]
@@ -68,15 +47,15 @@ impl Span {
         let mask = u64::MAX.checked_shr(length.into()).unwrap_or(0);
         Self { first: key, last: key | mask }
     }
-}
 
-/// New intervals in the place of those of a span.
-#[derive(Debug)]
-struct Change {
-    span: Span,
-    new: Intervals,
-    /// Deep trees of the span are still in use.
-    keeps_deep: bool,
+    fn contains(self, key: u64) -> bool {
+        self.first <= key && key <= self.last
+    }
+
+    /// What is behind the last key, as a number that may be no key.
+    fn end(self) -> u128 {
+        u128::from(self.last) + 1
+    }
 }
 
 /// Changes the trees: nodes are made anew, from the changed ones up to the root.
@@ -105,50 +84,51 @@ impl<'a> Writer<'a> {
             self.give_up(tree.root, tree.depth, 0);
             return Tree::EMPTY;
         }
-        let own = rib.longest(key.bits, key.length).map_or(NO_VALUE, |entry| entry.value);
-        let mut inside = Vec::new();
-        rib.inside(key, &mut inside);
+        let (own, inside) = rib.within(key);
         let above = upper(key.bits);
         let Some(length) = key.length.checked_sub(64).filter(|length| *length > 0) else {
             let span = Span::of(above, key.length);
             let new = self.upper_intervals(span, own, &inside);
-            return self.changed(tree, &Change { span, new, keeps_deep: false });
+            return self.changed(tree, span, &new, false);
         };
         let cell = tree.cell(search::Portable, self.arena.words(), above);
         let deep = match target(self.arena.words(), cell) {
-            Target::Deep(deep) => deep,
+            Target::Child(deep) => deep,
             Target::Value(value) => {
                 self.tree(&[Interval { start: 0, target: Target::Value(value) }])
             }
         };
         let span = Span::of(lower(key.bits), length);
         let new = lower_intervals(span, own, &inside);
-        let deep = self.changed(deep, &Change { span, new, keeps_deep: false });
+        let deep = self.changed(deep, span, &new, false);
         let target = self.simplest(deep);
-        let new = smallvec![Interval { start: above, target }];
-        self.changed(tree, &Change { span: Span::of(above, 64), new, keeps_deep: true })
+        let new = [Interval { start: above, target }];
+        self.changed(tree, Span::of(above, 64), &new, true)
     }
 
     /// The intervals of a span, of the value around it and the prefixes inside.
     fn upper_intervals(&mut self, span: Span, own: u32, entries: &[Entry<u128>]) -> Intervals {
-        let mut walk = Walk::new(span, own);
+        let mut intervals = Intervals::new();
+        let mut walk = Walk::new(span.first.into(), own);
         let mut rest = entries;
         while let Some(first) = rest.first() {
             let key = upper(first.key.bits);
+            go_to(&mut walk, key.into(), &mut intervals);
             if first.key.length <= 64 {
-                walk.enter(Span::of(key, first.key.length), first.value);
+                walk.enter(Span::of(key, first.key.length).end(), first.value);
                 rest = &rest[1..];
             } else {
                 let same = |entry: &&Entry<u128>| upper(entry.key.bits) == key;
                 let (within, after) = rest.split_at(rest.iter().take_while(same).count());
-                walk.go_to(key.into());
                 let tree = self.tree(&lower_intervals(Span::ALL, walk.own, within));
                 let target = self.simplest(tree);
-                walk.set(key, target);
+                push(&mut intervals, key, target);
+                walk.at = u128::from(key) + 1;
                 rest = after;
             }
         }
-        walk.finish()
+        go_to(&mut walk, span.end(), &mut intervals);
+        intervals
     }
 
     /// A deep tree, or the only value in it.
@@ -156,7 +136,7 @@ impl<'a> Writer<'a> {
         if tree.depth == 1 && count(self.arena.words(), tree.root, 1) == 1 {
             return self.open_leaf(tree.root, 0)[0].target;
         }
-        Target::Deep(tree)
+        Target::Child(tree)
     }
 
     /// A tree of the intervals of all keys.
@@ -174,15 +154,16 @@ impl<'a> Writer<'a> {
         Tree { root: nodes[0].node, depth }
     }
 
-    /// A tree, given up, with a change.
-    fn changed(&mut self, tree: Tree, change: &Change) -> Tree {
+    /// A tree, given up, with other intervals in the place of a span's, whose deep trees are given up
+    /// too if they are not kept.
+    fn changed(&mut self, tree: Tree, span: Span, new: &[Interval], keeps_deep: bool) -> Tree {
         if tree.depth == 0 {
             let all = Target::Value(NO_VALUE);
             let tree = self.tree(&[Interval { start: 0, target: all }]);
-            return self.changed(tree, change);
+            return self.changed(tree, span, new, keeps_deep);
         }
         let root = Child { first: 0, node: tree.root };
-        let nodes = self.below(root, u64::MAX, tree.depth, change.span, change, true);
+        let nodes = self.below(root, u64::MAX, tree.depth, span, new, keeps_deep);
         let mut tree = self.grown(nodes, tree.depth);
         while tree.depth > 1 && count(self.arena.words(), tree.root, tree.depth) == 1 {
             tree = Tree { root: self.open_inner(tree.root)[0].node, depth: tree.depth - 1 };
@@ -190,21 +171,26 @@ impl<'a> Writer<'a> {
         tree
     }
 
-    /// What is in the place of a node, which is given up, whose last key is given: without what it
-    /// has of a span, and with the new intervals if they are for it.
+    /// What is in the place of a node, which is given up, whose last key is given: with other
+    /// intervals in the place of a span's.
     fn below(
         &mut self,
         node: Child,
         last: u64,
         depth: u32,
         span: Span,
-        change: &Change,
-        is_first: bool,
+        new: &[Interval],
+        keeps_deep: bool,
     ) -> Children {
         if depth == 1 {
-            let new: &[Interval] = if is_first { &change.new } else { &[] };
-            let intervals = self.leaf_changed(node, last, span, new, change.keeps_deep);
-            return self.leaves(&intervals);
+            let old = self.open_leaf(node.node, node.first);
+            if !keeps_deep {
+                for one in old.iter().filter(|one| span.contains(one.start)) {
+                    self.give_up_deep(one.target);
+                }
+            }
+            let end = (span.last < last).then(|| span.last + 1);
+            return self.leaves(&replaced(&old, span.first, end, new));
         }
         let children = self.open_inner(node.node);
         let up_to = |key: u64| children.partition_point(|child| child.first <= key) - 1;
@@ -217,54 +203,15 @@ impl<'a> Writer<'a> {
                 self.give_up(child.node, depth - 1, child.first);
                 continue;
             }
-            let first = if place == low { span.first } else { child.first };
+            // All new intervals are for the first child.
+            let (first, new) =
+                if place == low { (span.first, new) } else { (child.first, &[][..]) };
             let part = Span { first, last: span.last.min(last) };
-            result.extend(self.below(
-                child,
-                last,
-                depth - 1,
-                part,
-                change,
-                is_first && place == low,
-            ));
+            result.extend(self.below(child, last, depth - 1, part, new, keeps_deep));
         }
         result.extend_from_slice(&children[high + 1..]);
         self.join(&mut result, low, depth - 1);
         self.inners(&result)
-    }
-
-    /// The intervals of a leaf, which is given up, with others in the place of a span's.
-    fn leaf_changed(
-        &mut self,
-        leaf: Child,
-        last: u64,
-        span: Span,
-        new: &[Interval],
-        keeps_deep: bool,
-    ) -> Intervals {
-        let old = self.open_leaf(leaf.node, leaf.first);
-        let (before, rest) = old.split_at(old.partition_point(|one| one.start < span.first));
-        let (covered, after) = rest.split_at(rest.partition_point(|one| one.start <= span.last));
-        if !keeps_deep {
-            for one in covered {
-                self.give_up_deep(one.target);
-            }
-        }
-        let mut result = Intervals::from_slice(before);
-        for one in new {
-            push(&mut result, one.start, one.target);
-        }
-        // The interval that has the span's last key may go on behind it.
-        if span.last < last
-            && after.first().is_none_or(|next| next.start > span.last + 1)
-            && let Some(goes_on) = covered.last().or(before.last())
-        {
-            push(&mut result, span.last + 1, goes_on.target);
-        }
-        for one in after {
-            push(&mut result, one.start, one.target);
-        }
-        result
     }
 
     /// Joins a node of a level that has become small with the one beside it.
@@ -357,7 +304,7 @@ impl<'a> Writer<'a> {
                 words[0] = value;
                 Cell::large(self.arena.add(&words))
             }),
-            Target::Deep(Tree { root, depth }) => {
+            Target::Child(Tree { root, depth }) => {
                 (words[0], words[1]) = (root.0, depth);
                 Cell::deep(self.arena.add(&words))
             }
@@ -369,12 +316,7 @@ impl<'a> Writer<'a> {
         let words = self.arena.words().clone();
         self.arena.retire(leaf.place(), if leaf.is_narrow() { NARROW } else { LEAF });
         let intervals = (0..count(&words, leaf, 1)).map(|entry| {
-            let at = leaf.at() + CELLS;
-            let cell = Cell(if leaf.is_narrow() {
-                words.get(at + entry / 2) >> (entry % 2 * 16) & 0xffff
-            } else {
-                words.get(at + entry)
-            });
+            let cell = cell_of(&words, leaf, entry);
             if let Form::Large(node) | Form::Deep(node) = cell.form() {
                 self.arena.retire(node.place(), SLOT);
             }
@@ -389,9 +331,9 @@ impl<'a> Writer<'a> {
         let words = self.arena.words().clone();
         self.arena.retire(node.place(), INNER);
         let count = count(&words, node, 2);
-        let words = words.to_vec(node.at(), INNER);
-        let keys = words.first_chunk().expect("keys come first");
-        let child = |entry| Child { first: key(keys, entry), node: Node(words[CHILDREN + entry]) };
+        let node = inner_words(&words, node);
+        let keys = node.first_chunk().expect("keys come first");
+        let child = |entry| Child { first: key(keys, entry), node: Node(node[CHILDREN + entry]) };
         (0..count).map(child).collect()
     }
 
@@ -412,7 +354,7 @@ impl<'a> Writer<'a> {
     }
 
     fn give_up_deep(&mut self, target: Target) {
-        if let Target::Deep(tree) = target {
+        if let Target::Child(tree) = target {
             self.give_up(tree.root, tree.depth, 0);
         }
     }
@@ -422,7 +364,7 @@ fn target(words: &Words, cell: Cell) -> Target {
     match cell.form() {
         Form::Value(value) => Target::Value(value),
         Form::Large(node) => Target::Value(words.get(node.at())),
-        Form::Deep(node) => Target::Deep(Tree::read(words, node)),
+        Form::Deep(node) => Target::Child(Tree::read(words, node)),
     }
 }
 
@@ -460,66 +402,19 @@ fn fitting(intervals: &[Interval]) -> (usize, u32) {
 
 /// The intervals of a deep tree, within a span.
 fn lower_intervals(span: Span, own: u32, entries: &[Entry<u128>]) -> Intervals {
-    let mut walk = Walk::new(span, own);
+    let mut intervals = Intervals::new();
+    let mut walk = Walk::new(span.first.into(), own);
     for entry in entries {
-        walk.enter(Span::of(lower(entry.key.bits), entry.key.length - 64), entry.value);
+        let prefix = Span::of(lower(entry.key.bits), entry.key.length - 64);
+        go_to(&mut walk, prefix.first.into(), &mut intervals);
+        walk.enter(prefix.end(), entry.value);
     }
-    walk.finish()
+    go_to(&mut walk, span.end(), &mut intervals);
+    intervals
 }
 
-/// A walk through the keys of a span.
-struct Walk {
-    span: Span,
-    intervals: Intervals,
-    /// Keys before this one are done.
-    at: u128,
-    /// The value of the innermost prefix around it.
-    own: u32,
-    /// Behind which key that one ends and the value around it, the innermost last.
-    outer: Vec<(u128, u32)>,
-}
-
-impl Walk {
-    fn new(span: Span, own: u32) -> Self {
-        let at = span.first.into();
-        Self { span, intervals: Intervals::new(), at, own, outer: Vec::new() }
-    }
-
-    /// Goes into a prefix.
-    fn enter(&mut self, prefix: Span, value: u32) {
-        self.go_to(prefix.first.into());
-        self.outer.push((u128::from(prefix.last) + 1, self.own));
-        self.own = value;
-    }
-
-    /// Gives one key, which is the next, something else.
-    fn set(&mut self, key: u64, target: Target) {
-        push(&mut self.intervals, key, target);
-        self.at = u128::from(key) + 1;
-    }
-
-    fn go_to(&mut self, key: u128) {
-        while let Some(&(end, value)) = self.outer.last() {
-            if end > key {
-                break;
-            }
-            self.fill(end);
-            self.own = value;
-            self.outer.pop();
-        }
-        self.fill(key);
-    }
-
-    #[allow(clippy::cast_possible_truncation)] // there is a key behind it, so it is one
-    fn fill(&mut self, end: u128) {
-        if self.at < end {
-            push(&mut self.intervals, self.at as u64, Target::Value(self.own));
-            self.at = end;
-        }
-    }
-
-    fn finish(mut self) -> Intervals {
-        self.go_to(u128::from(self.span.last) + 1);
-        self.intervals
-    }
+/// Goes on to a key, or behind the last one.
+#[allow(clippy::cast_possible_truncation)] // what begins before it is a key
+fn go_to(walk: &mut Walk<u128>, key: u128, intervals: &mut Intervals) {
+    walk.go_to(key, |start, value| push(intervals, start as u64, Target::Value(value)));
 }

@@ -8,11 +8,7 @@ use super::{FULL, LEVELS, Ref, dense_place, slot, small_place};
 const BLOCK: usize = 128;
 
 /// Looks up each address, from a root that is a node.
-///
-/// # Panics
-/// If both are not of the same length.
 pub(super) fn lookup(words: &Words, root: Ref, addresses: &[u32], values: &mut [u32]) {
-    assert_eq!(addresses.len(), values.len(), "a value for each address");
     #[cfg(target_arch = "x86_64")]
     if is_x86_64_v3() {
         // SAFETY: the processor has what the function was compiled for, as was just asked.
@@ -41,7 +37,7 @@ fn x86_64_v3(words: &Words, root: Ref, addresses: &[u32], values: &mut [u32]) {
 }
 
 #[inline(always)]
-pub(super) fn portable(words: &Words, root: Ref, addresses: &[u32], values: &mut [u32]) {
+fn portable(words: &Words, root: Ref, addresses: &[u32], values: &mut [u32]) {
     for (addresses, values) in addresses.chunks(BLOCK).zip(values.chunks_mut(BLOCK)) {
         let mut large = false;
         block(words, root, addresses, values);

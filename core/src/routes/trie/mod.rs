@@ -21,6 +21,7 @@ use self::writer::TrieWriter;
 use super::bits::{Entry, Key};
 use super::family::Lookup;
 use super::rib::Rib;
+use super::runs;
 use super::words::{Arena, At, UNIT, Words};
 
 /// Where each level ends, in bits.
@@ -172,11 +173,20 @@ impl Lookup<u32> for Trie {
     }
 }
 
+type Target = runs::Target<Ref>;
+type Run = runs::Run<u32, Ref>;
+type Runs = runs::Runs<u32, Ref>;
+
+/// Where a level starts, in bits.
+#[inline(always)]
+fn start(level: usize) -> u8 {
+    if level == 0 { 0 } else { LEVELS[level - 1] }
+}
+
 /// The slot of an address at a level.
 #[inline(always)]
 fn slot(level: usize, bits: u32) -> u32 {
-    let start = if level == 0 { 0 } else { LEVELS[level - 1] };
-    bits << start >> (32 - LEVELS[level] + start)
+    bits << start(level) >> (32 - LEVELS[level] + start(level))
 }
 
 /// The word of an address in a node of a level.

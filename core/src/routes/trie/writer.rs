@@ -1,11 +1,18 @@
 //! How the trie is made, and made anew where routes change.
 
+use std::ops::Range;
+
+use smallvec::smallvec;
+
 use super::super::NO_VALUE;
 use super::super::bits::{Entry, Key};
 use super::super::rib::Rib;
+use super::super::runs::{push, replaced};
 use super::super::words::{Arena, Words};
-use super::window::{Run, Runs, Target, Window, push, replaced};
-use super::{DENSE_HEAD, FULL, Form, LEVELS, Ref, SMALL_HEAD, place, slot};
+use super::window::Window;
+use super::{
+    DENSE_HEAD, FULL, Form, LEVELS, Ref, Run, Runs, SMALL_HEAD, Target, place, slot, start,
+};
 
 /// Changes a trie: nodes are made anew, from the changed one up to the root.
 #[derive(Debug)]
@@ -30,9 +37,7 @@ impl<'a> TrieWriter<'a> {
 
     /// The trie after the routes of this prefix have changed to what the table has.
     pub fn change(&mut self, root: Ref, rib: Rib<'_, u32>, key: Key<u32>) -> Ref {
-        let own = rib.longest(key.bits, key.length).map_or(NO_VALUE, |entry| entry.value);
-        let mut inside = Vec::new();
-        rib.inside(key, &mut inside);
+        let (own, inside) = rib.within(key);
         let node = self.taken(root);
         let changed = self.changed(0, node, key, own, &inside);
         self.reference(changed)
@@ -47,8 +52,7 @@ impl<'a> TrieWriter<'a> {
         own: u32,
         inside: &[Entry<u32>],
     ) -> Target {
-        let start = if level == 0 { 0 } else { LEVELS[level - 1] };
-        if key.length == start {
+        if key.length == start(level) {
             self.give_up(level, node);
             return self.build(level, own, inside);
         }
@@ -66,7 +70,7 @@ impl<'a> TrieWriter<'a> {
         let mut new = Runs::new();
         let window = Window { level, slots: slots.clone(), own, entries: inside };
         window.walk(&mut new, |own, entries| self.build(level + 1, own, entries));
-        self.node(level, &replaced(&runs, slots, slots_of(level), &new))
+        self.replaced(level, &runs, &slots, &new)
     }
 
     /// A node, given up, with another child for the slot of an address.
@@ -84,7 +88,13 @@ impl<'a> TrieWriter<'a> {
         let slot = slot(level, bits);
         let runs = self.open(level, node);
         let new = [Run { start: slot, target: child }];
-        self.node(level, &replaced(&runs, slot..slot + 1, slots_of(level), &new))
+        self.replaced(level, &runs, &(slot..slot + 1), &new)
+    }
+
+    /// A node of runs, with others in the place of some slots.
+    fn replaced(&mut self, level: usize, runs: &Runs, slots: &Range<u32>, new: &[Run]) -> Target {
+        let end = (slots.end < slots_of(level)).then_some(slots.end);
+        self.node(level, &replaced(runs, slots.start, end, new))
     }
 
     /// A node of these routes, all longer than what is before the level.
@@ -140,7 +150,7 @@ impl<'a> TrieWriter<'a> {
 
     /// The runs of a node, which is given up without its children.
     fn open(&mut self, level: usize, node: Target) -> Runs {
-        let Target::Child(node) = node else { return vec![Run { start: 0, target: node }] };
+        let Target::Child(node) = node else { return smallvec![Run { start: 0, target: node }] };
         let words = self.arena.words();
         let words = words.to_vec(node.at(), length(words, level, node));
         let mut refs = if level < FULL {
@@ -172,8 +182,7 @@ impl<'a> TrieWriter<'a> {
 
 /// How many slots the nodes of a level have.
 fn slots_of(level: usize) -> u32 {
-    let start = if level == 0 { 0 } else { LEVELS[level - 1] };
-    1 << (LEVELS[level] - start)
+    1 << (LEVELS[level] - start(level))
 }
 
 fn target(words: &Words, reference: Ref) -> Target {
