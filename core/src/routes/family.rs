@@ -3,6 +3,7 @@
 use std::fmt::Debug;
 use std::sync::Arc;
 
+use super::NO_VALUE;
 use super::bits::{Bits, Entry, Key};
 use super::rib::{Rib, RibWriter, Root};
 use super::words::{Arena, Words};
@@ -15,8 +16,12 @@ pub(super) trait Lookup<B: Bits>: Copy + Debug + Send + Sync {
     /// Of these ascending entries, which are all.
     fn load(arena: &mut Arena, entries: &[Entry<B>]) -> Self;
 
-    /// After the routes of this prefix have changed to what the table has.
-    fn change(self, arena: &mut Arena, rib: Rib<'_, B>, key: Key<B>) -> Self;
+    /// After the last route is gone.
+    fn clear(self, arena: &mut Arena) -> Self;
+
+    /// After the routes of this prefix have changed: to the value that it now has itself, or from what
+    /// covers it, and to these entries inside of it.
+    fn change(self, arena: &mut Arena, key: Key<B>, own: u32, inside: &[Entry<B>]) -> Self;
 
     /// The value of an address, or [`super::NO_VALUE`].
     fn value(self, words: &Words, bits: B) -> u32;
@@ -126,36 +131,46 @@ impl<B: Bits> Family<B> {
 
     pub fn insert(&mut self, entry: Entry<B>) -> Option<u32> {
         let mut writer = RibWriter::new(&mut self.rib_arena, self.rib);
-        let before = writer.insert(entry);
+        let found = writer.insert(entry);
         self.rib = writer.root;
-        self.len += usize::from(before.is_none());
-        if before != Some(entry.value) {
-            self.follow(entry.key);
+        self.len += usize::from(found.value.is_none());
+        if found.value != Some(entry.value) {
+            self.follow(entry.key, entry.value, found.next);
         }
-        before
+        found.value
     }
 
     pub fn remove(&mut self, key: Key<B>) -> Option<u32> {
         let mut writer = RibWriter::new(&mut self.rib_arena, self.rib);
-        let before = writer.remove(key)?;
+        let found = writer.remove(key)?;
         self.rib = writer.root;
         self.len -= 1;
-        self.follow(key);
-        Some(before)
-    }
-
-    /// Lets lookups follow a change of the routes of a prefix.
-    fn follow(&mut self, key: Key<B>) {
-        let rib = Rib::new(self.rib_arena.words(), self.rib);
-        self.lookup = self.lookup.change(&mut self.lookup_arena, rib, key);
-    }
-
-    /// After publication, with the numbers of the version before and of the oldest one in use.
-    pub fn published(&mut self, before: u64, oldest: u64) {
-        for arena in [&mut self.rib_arena, &mut self.lookup_arena] {
-            arena.published(before);
-            arena.reclaim(oldest);
+        if self.len == 0 {
+            self.lookup = self.lookup.clear(&mut self.lookup_arena);
+            return found.value;
         }
+        let around = found.around.or_else(|| self.rib().longest(key.bits, key.length));
+        self.follow(key, around.map_or(NO_VALUE, |entry| entry.value), found.next);
+        found.value
+    }
+
+    fn rib(&self) -> Rib<'_, B> {
+        Rib::new(self.rib_arena.words(), self.rib)
+    }
+
+    /// Lets lookups follow a change of a prefix, to this value, before this route if that is known.
+    fn follow(&mut self, key: Key<B>, own: u32, next: Option<Entry<B>>) {
+        let mut inside = Vec::new();
+        if next.is_none_or(|next| key.covers(next.key.bits)) {
+            self.rib().inside(key, &mut inside);
+        }
+        self.lookup = self.lookup.change(&mut self.lookup_arena, key, own, &inside);
+    }
+
+    /// After publication, with the numbers of the newest version and of the oldest one in use.
+    pub fn published(&mut self, number: u64, oldest: u64) {
+        self.rib_arena.published(number, oldest);
+        self.lookup_arena.published(number, oldest);
     }
 
     /// Bytes of the nodes that lookups read, and of everything.

@@ -184,7 +184,6 @@ impl RouteTable {
     }
 
     fn publish(&mut self) {
-        let before = self.number;
         self.number += 1;
         let version = Version { number: self.number, v4: self.v4.view(), v6: self.v6.view() };
         self.past.push_back(self.published.swap(Arc::new(version)));
@@ -196,8 +195,8 @@ impl RouteTable {
             }
         }
         let oldest = self.past.front().map_or(self.number, |version| version.number);
-        self.v4.published(before, oldest);
-        self.v6.published(before, oldest);
+        self.v4.published(self.number, oldest);
+        self.v6.published(self.number, oldest);
     }
 }
 

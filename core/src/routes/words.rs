@@ -4,8 +4,9 @@
 //! version is alive that has it: readers need no lock, and see what was published with the version.
 
 use std::collections::VecDeque;
+use std::ops::Range;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+use std::sync::atomic::Ordering::Relaxed;
 
 use super::memory::Memory;
 
@@ -35,11 +36,6 @@ impl Words {
         self.0[at].load(Relaxed)
     }
 
-    #[inline]
-    pub fn slice(&self, at: usize, length: usize) -> &[AtomicU32] {
-        &self.0[at..at + length]
-    }
-
     /// See [`prefetch`], of the cache line of a word.
     #[inline(always)]
     pub fn prefetch(&self, at: usize) {
@@ -59,8 +55,16 @@ impl Words {
         unsafe { &*self.0.as_ptr().add(at).cast() }
     }
 
-    pub fn to_vec(&self, at: usize, length: usize) -> Vec<u32> {
-        self.slice(at, length).iter().map(|word| word.load(Relaxed)).collect()
+    /// So many words of a node.
+    ///
+    /// # Safety
+    /// As of [`Self::node`].
+    #[inline(always)]
+    #[allow(unsafe_code)]
+    pub unsafe fn run(&self, at: usize, length: usize) -> &[u32] {
+        debug_assert!(at + length <= self.0.len());
+        // SAFETY: there are so many words, and nobody writes a node that a version has.
+        unsafe { std::slice::from_raw_parts(self.0.as_ptr().add(at).cast(), length) }
     }
 
     /// Writes a node that no version has yet.
@@ -112,6 +116,8 @@ pub(super) type At = u32;
 struct Retired {
     at: At,
     units: u32,
+    /// The number of the newest version that may have it.
+    last: u64,
 }
 
 /// Sizes in units of which something is free.
@@ -148,10 +154,10 @@ pub(super) struct Arena {
     /// What is free below the end, by size in units.
     free: Vec<Vec<At>>,
     sizes: Sizes,
-    /// What the version that is being made does not have any more.
-    retired: Vec<Retired>,
-    /// What older versions had: (the newest that has them, which).
-    past: VecDeque<(u64, Vec<Retired>)>,
+    /// What the version that is being made does not have any more, in this order.
+    retired: VecDeque<Retired>,
+    /// The number of the newest version.
+    newest: u64,
 }
 
 impl Arena {
@@ -163,8 +169,8 @@ impl Arena {
             live: 0,
             free: vec![Vec::new(); LARGEST + 1],
             sizes: Sizes::default(),
-            retired: Vec::new(),
-            past: VecDeque::new(),
+            retired: VecDeque::new(),
+            newest: 0,
         }
     }
 
@@ -188,9 +194,7 @@ impl Arena {
     /// The bytes of everything.
     pub fn bytes(&self) -> usize {
         let lists: usize = self.free.iter().map(Vec::capacity).sum();
-        let past: usize = self.past.iter().map(|(_, retired)| retired.capacity()).sum();
-        let words = self.words.0.len() + lists + 2 * (past + self.retired.capacity());
-        4 * words
+        4 * (self.words.0.len() + lists) + self.retired.capacity() * size_of::<Retired>()
     }
 
     /// Makes a node.
@@ -203,16 +207,23 @@ impl Arena {
         at
     }
 
-    /// Makes a node as one of so many words, which is given up, is but for one word.
-    pub fn exchange(&mut self, node: At, length: usize, place: usize, word: u32) -> At {
-        let units = length.div_ceil(UNIT);
+    /// Makes a node as one of so many words, which is given up, is with others in the place of some.
+    pub fn splice(&mut self, node: At, length: usize, places: Range<usize>, new: &[u32]) -> At {
+        let units = (length - places.len() + new.len()).div_ceil(UNIT);
         let at = self.take(units);
-        let words = self.words.clone();
-        words.copy(node as usize * UNIT, at as usize * UNIT, length);
-        words.write(at as usize * UNIT + place, &[word]);
+        let (from, to) = (node as usize * UNIT, at as usize * UNIT);
+        let behind = places.start + new.len();
+        self.words.copy(from, to, places.start);
+        self.words.write(to + places.start, new);
+        self.words.copy(from + places.end, to + behind, length - places.end);
         self.live += units;
         self.retire(node, length);
         at
+    }
+
+    /// Writes a word of a node that was just made.
+    pub fn set(&mut self, node: At, place: usize, word: u32) {
+        self.words.write(node as usize * UNIT + place, &[word]);
     }
 
     /// Says that the version in the making does not have this node of so many words.
@@ -220,28 +231,16 @@ impl Arena {
     pub fn retire(&mut self, at: At, words: usize) {
         let units = words.div_ceil(UNIT);
         self.live -= units;
-        self.retired.push(Retired { at, units: units as u32 });
+        self.retired.push_back(Retired { at, units: units as u32, last: self.newest });
     }
 
-    /// Says that a version is published, after the one of this number.
-    pub fn published(&mut self, before: u64) {
-        if !self.retired.is_empty() {
-            let spare = Vec::with_capacity(self.retired.len());
-            self.past.push_back((before, std::mem::replace(&mut self.retired, spare)));
-        }
-    }
-
-    /// Frees what only versions before this one had.
-    pub fn reclaim(&mut self, oldest: u64) {
-        while self.past.front().is_some_and(|(last, _)| *last < oldest) {
-            let (_, retired) = self.past.pop_front().expect("it has a front");
-            self.release(&retired);
-        }
-    }
-
-    fn release(&mut self, retired: &[Retired]) {
-        for one in retired {
-            self.keep(one.at, one.units as usize);
+    /// Says that a version of this number is published, and which one is the oldest in use: frees what
+    /// only versions before that had.
+    pub fn published(&mut self, number: u64, oldest: u64) {
+        self.newest = number;
+        while let Some(node) = self.retired.front().copied().filter(|node| node.last < oldest) {
+            self.retired.pop_front();
+            self.keep(node.at, node.units as usize);
         }
     }
 
@@ -320,11 +319,9 @@ impl Arena {
     /// have is free in the new one. Nodes keep their places.
     #[cold]
     fn grow(&mut self) {
-        for (_, retired) in std::mem::take(&mut self.past) {
-            self.release(&retired);
+        for node in std::mem::take(&mut self.retired) {
+            self.keep(node.at, node.units as usize);
         }
-        let retired = std::mem::take(&mut self.retired);
-        self.release(&retired);
         self.join();
         let capacity = self.words.0.len();
         // Where a quarter is free, now in one piece, there is room enough.

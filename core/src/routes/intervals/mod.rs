@@ -22,7 +22,6 @@ use self::search::{Keys, Search};
 use self::writer::Writer;
 use super::bits::{Entry, Key};
 use super::family::Lookup;
-use super::rib::Rib;
 use super::words::{Arena, At, UNIT, Words};
 
 /// Entries of a node.
@@ -260,8 +259,13 @@ impl Lookup<u128> for Intervals {
         Self(Writer::new(arena).load(entries))
     }
 
-    fn change(self, arena: &mut Arena, rib: Rib<'_, u128>, key: Key<u128>) -> Self {
-        Self(Writer::new(arena).change(self.0, rib, key))
+    fn clear(self, arena: &mut Arena) -> Self {
+        Writer::new(arena).clear(self.0);
+        Self::EMPTY
+    }
+
+    fn change(self, arena: &mut Arena, key: Key<u128>, own: u32, inside: &[Entry<u128>]) -> Self {
+        Self(Writer::new(arena).change(self.0, key, own, inside))
     }
 
     #[inline]

@@ -1,15 +1,16 @@
 //! How the intervals are made, and made anew where routes change.
 
+use std::ops::Range;
+
 use smallvec::SmallVec;
 
 use super::super::NO_VALUE;
 use super::super::bits::{Entry, Key};
-use super::super::rib::Rib;
 use super::super::runs::{self, Walk, push, replaced};
 use super::super::words::{Arena, Words};
 use super::{
     CELLS, CHILDREN, Cell, ENTRIES, Form, INNER, LEAF, NARROW, Node, SLOT, Tree, cell_of,
-    inner_words, key, lower, offset, search, upper,
+    inner_words, key, leaf_words, lower, offset, search, upper,
 };
 
 /// Below so many entries, a node is joined with the one beside it, if both have no more than...
@@ -58,6 +59,15 @@ impl Span {
     }
 }
 
+/// Other intervals in the place of a span's.
+#[derive(Clone, Copy, Debug)]
+struct Change<'a> {
+    span: Span,
+    new: &'a [Interval],
+    /// Whether the deep trees that the span has had are not to be given up.
+    keeps_deep: bool,
+}
+
 /// Changes the trees: nodes are made anew, from the changed ones up to the root.
 #[derive(Debug)]
 pub(super) struct Writer<'a> {
@@ -78,32 +88,30 @@ impl<'a> Writer<'a> {
         self.tree(&intervals)
     }
 
-    /// The tree after the routes of this prefix have changed to what the table has.
-    pub fn change(&mut self, tree: Tree, rib: Rib<'_, u128>, key: Key<u128>) -> Tree {
-        if rib.is_empty() {
-            self.give_up(tree.root, tree.depth, 0);
-            return Tree::EMPTY;
-        }
-        let (own, inside) = rib.within(key);
+    /// Gives up everything.
+    pub fn clear(&mut self, tree: Tree) {
+        self.give_up(tree.root, tree.depth, 0);
+    }
+
+    /// The tree after the routes of this prefix have changed, see [`Lookup::change`].
+    pub fn change(&mut self, tree: Tree, key: Key<u128>, own: u32, inside: &[Entry<u128>]) -> Tree {
         let above = upper(key.bits);
         let Some(length) = key.length.checked_sub(64).filter(|length| *length > 0) else {
             let span = Span::of(above, key.length);
-            let new = self.upper_intervals(span, own, &inside);
-            return self.changed(tree, span, &new, false);
+            let new = self.upper_intervals(span, own, inside);
+            return self.changed(tree, Change { span, new: &new, keeps_deep: false });
         };
         let cell = tree.cell(search::Portable, self.arena.words(), above);
         let deep = match target(self.arena.words(), cell) {
             Target::Child(deep) => deep,
-            Target::Value(value) => {
-                self.tree(&[Interval { start: 0, target: Target::Value(value) }])
-            }
+            value @ Target::Value(_) => self.tree(&[Interval { start: 0, target: value }]),
         };
         let span = Span::of(lower(key.bits), length);
-        let new = lower_intervals(span, own, &inside);
-        let deep = self.changed(deep, span, &new, false);
+        let new = lower_intervals(span, own, inside);
+        let deep = self.changed(deep, Change { span, new: &new, keeps_deep: false });
         let target = self.simplest(deep);
-        let new = [Interval { start: above, target }];
-        self.changed(tree, Span::of(above, 64), &new, true)
+        let new = &[Interval { start: above, target }];
+        self.changed(tree, Change { span: Span::of(above, 64), new, keeps_deep: true })
     }
 
     /// The intervals of a span, of the value around it and the prefixes inside.
@@ -141,29 +149,31 @@ impl<'a> Writer<'a> {
 
     /// A tree of the intervals of all keys.
     fn tree(&mut self, intervals: &[Interval]) -> Tree {
-        let leaves = self.leaves(intervals);
+        let mut leaves = Children::new();
+        self.leaves(&mut leaves, intervals);
         self.grown(leaves, 1)
     }
 
     /// A tree above nodes of a level.
     fn grown(&mut self, mut nodes: Children, mut depth: u32) -> Tree {
         while nodes.len() > 1 {
-            nodes = self.inners(&nodes);
+            let children = std::mem::take(&mut nodes);
+            self.inners(&mut nodes, &children);
             depth += 1;
         }
         Tree { root: nodes[0].node, depth }
     }
 
-    /// A tree, given up, with other intervals in the place of a span's, whose deep trees are given up
-    /// too if they are not kept.
-    fn changed(&mut self, tree: Tree, span: Span, new: &[Interval], keeps_deep: bool) -> Tree {
+    /// A tree, given up, after a change.
+    fn changed(&mut self, tree: Tree, change: Change<'_>) -> Tree {
         if tree.depth == 0 {
             let all = Target::Value(NO_VALUE);
             let tree = self.tree(&[Interval { start: 0, target: all }]);
-            return self.changed(tree, span, new, keeps_deep);
+            return self.changed(tree, change);
         }
         let root = Child { first: 0, node: tree.root };
-        let nodes = self.below(root, u64::MAX, tree.depth, span, new, keeps_deep);
+        let mut nodes = Children::new();
+        self.below(&mut nodes, root, u64::MAX, tree.depth, change);
         let mut tree = self.grown(nodes, tree.depth);
         while tree.depth > 1 && count(self.arena.words(), tree.root, tree.depth) == 1 {
             tree = Tree { root: self.open_inner(tree.root)[0].node, depth: tree.depth - 1 };
@@ -171,17 +181,17 @@ impl<'a> Writer<'a> {
         tree
     }
 
-    /// What is in the place of a node, which is given up, whose last key is given: with other
-    /// intervals in the place of a span's.
+    /// Adds what is in the place of a node, which is given up, after a change in it. Its last key is
+    /// given.
     fn below(
         &mut self,
+        result: &mut Children,
         node: Child,
         last: u64,
         depth: u32,
-        span: Span,
-        new: &[Interval],
-        keeps_deep: bool,
-    ) -> Children {
+        change: Change<'_>,
+    ) {
+        let Change { span, new, keeps_deep } = change;
         if depth == 1 {
             let old = self.open_leaf(node.node, node.first);
             if !keeps_deep {
@@ -190,15 +200,17 @@ impl<'a> Writer<'a> {
                 }
             }
             let end = (span.last < last).then(|| span.last + 1);
-            return self.leaves(&replaced(&old, span.first, end, new));
+            return self.leaves(result, &replaced(&old, span.first, end, new));
         }
-        let children = self.open_inner(node.node);
-        let up_to = |key: u64| children.partition_point(|child| child.first <= key) - 1;
+        let words = self.arena.words();
+        let (keys, nodes) = (keys(words, node.node), nodes(words, node.node));
+        let keys = &keys[..count(words, node.node, depth)];
+        let up_to = |key: u64| keys.partition_point(|first| *first <= key) - 1;
         let (low, high) = (up_to(span.first), up_to(span.last));
-        let last_of = |place: usize| children.get(place + 1).map_or(last, |next| next.first - 1);
-        let mut result = Children::from_slice(&children[..low]);
+        let mut changed = Children::new();
         for place in low..=high {
-            let (child, last) = (children[place], last_of(place));
+            let child = Child { first: keys[place], node: nodes[place] };
+            let last = keys.get(place + 1).map_or(last, |next| next - 1);
             if place > low && place < high {
                 self.give_up(child.node, depth - 1, child.first);
                 continue;
@@ -206,12 +218,32 @@ impl<'a> Writer<'a> {
             // All new intervals are for the first child.
             let (first, new) =
                 if place == low { (span.first, new) } else { (child.first, &[][..]) };
-            let part = Span { first, last: span.last.min(last) };
-            result.extend(self.below(child, last, depth - 1, part, new, keeps_deep));
+            let span = Span { first, last: span.last.min(last) };
+            self.below(&mut changed, child, last, depth - 1, Change { span, new, keeps_deep });
         }
-        result.extend_from_slice(&children[high + 1..]);
-        self.join(&mut result, low, depth - 1);
-        self.inners(&result)
+        if let [only] = changed[..]
+            && low == high
+            && only.first == keys[low]
+            && count(self.arena.words(), only.node, depth - 1) > FEW
+        {
+            let places = low..if low + 1 == keys.len() { ENTRIES } else { low + 1 };
+            let new = self.exchanged(node.node, places, only.node);
+            return result.push(Child { first: node.first, node: new });
+        }
+        let mut children = self.open_inner(node.node);
+        changed.extend_from_slice(&children[high + 1..]);
+        children.truncate(low);
+        children.extend_from_slice(&changed);
+        self.join(&mut children, low, depth - 1);
+        self.inners(result, &children);
+    }
+
+    /// An inner node, given up, with another child in some entries.
+    fn exchanged(&mut self, node: Node, entries: Range<usize>, child: Node) -> Node {
+        let mut words = *inner_words(self.arena.words(), node);
+        words[CHILDREN..][entries].fill(child.0);
+        self.arena.retire(node.place(), INNER);
+        Node::inner(self.arena.add(&words))
     }
 
     /// Joins a node of a level that has become small with the one beside it.
@@ -226,25 +258,25 @@ impl<'a> Writer<'a> {
             return;
         }
         let (low, high) = (nodes[left], nodes[left + 1]);
-        let joined = if depth == 1 {
+        let mut joined = Children::new();
+        if depth == 1 {
             let mut intervals = self.open_leaf(low.node, low.first);
             for one in self.open_leaf(high.node, high.first) {
                 push(&mut intervals, one.start, one.target);
             }
-            self.leaves(&intervals)
+            self.leaves(&mut joined, &intervals);
         } else {
             let mut children = self.open_inner(low.node);
             children.extend(self.open_inner(high.node));
-            self.inners(&children)
-        };
+            self.inners(&mut joined, &children);
+        }
         nodes.drain(left..left + 2);
         nodes.insert_many(left, joined);
     }
 
-    /// Leaves of these intervals: full ones of many, two of the same size of what is a little too much
+    /// Adds leaves of these intervals: full ones of many, two of the same size of what is a little too much
     /// for one.
-    fn leaves(&mut self, intervals: &[Interval]) -> Children {
-        let mut leaves = Children::new();
+    fn leaves(&mut self, leaves: &mut Children, intervals: &[Interval]) {
         let mut rest = intervals;
         while !rest.is_empty() {
             let most = match rest.len() {
@@ -256,7 +288,6 @@ impl<'a> Writer<'a> {
             leaves.push(self.leaf(&rest[..count], shift));
             rest = &rest[count..];
         }
-        leaves
     }
 
     fn leaf(&mut self, intervals: &[Interval], shift: u32) -> Child {
@@ -280,9 +311,9 @@ impl<'a> Writer<'a> {
         Child { first, node: Node::leaf(at, is_narrow, shift) }
     }
 
-    /// Nodes above these.
-    fn inners(&mut self, children: &[Child]) -> Children {
-        parts(children).map(|part| self.inner(part)).collect()
+    /// Adds nodes above these.
+    fn inners(&mut self, inners: &mut Children, children: &[Child]) {
+        inners.extend(parts(children).map(|part| self.inner(part)));
     }
 
     #[allow(clippy::cast_possible_truncation)] // halves of a key
@@ -328,13 +359,11 @@ impl<'a> Writer<'a> {
 
     /// The children of a node, which is given up without them.
     fn open_inner(&mut self, node: Node) -> Children {
-        let words = self.arena.words().clone();
         self.arena.retire(node.place(), INNER);
-        let count = count(&words, node, 2);
-        let node = inner_words(&words, node);
-        let keys = node.first_chunk().expect("keys come first");
-        let child = |entry| Child { first: key(keys, entry), node: Node(node[CHILDREN + entry]) };
-        (0..count).map(child).collect()
+        let words = self.arena.words();
+        let (keys, nodes) = (keys(words, node), nodes(words, node));
+        let child = |entry| Child { first: keys[entry], node: nodes[entry] };
+        (0..count(words, node, 2)).map(child).collect()
     }
 
     fn give_up(&mut self, node: Node, depth: u32, first: u64) {
@@ -370,12 +399,24 @@ fn target(words: &Words, cell: Cell) -> Target {
 
 /// Entries of a node: all before the last one is repeated.
 fn count(words: &Words, node: Node, depth: u32) -> usize {
-    let stride = if depth == 1 { 1 } else { 2 };
-    let same = |entry: usize| {
-        let word = |entry, place| words.get(node.at() + stride * entry + place);
-        (0..stride).all(|place| word(entry, place) == word(ENTRIES - 1, place))
-    };
-    (0..ENTRIES).find(|entry| same(*entry)).map_or(ENTRIES, |entry| entry + 1)
+    if depth == 1 {
+        let starts = &leaf_words(words, node)[..ENTRIES];
+        return 1 + starts.iter().filter(|start| **start != starts[ENTRIES - 1]).count();
+    }
+    let keys = keys(words, node);
+    1 + keys.iter().filter(|key| **key != keys[ENTRIES - 1]).count()
+}
+
+/// The keys of an inner node.
+fn keys(words: &Words, node: Node) -> [u64; ENTRIES] {
+    let keys = inner_words(words, node).first_chunk().expect("keys come first");
+    std::array::from_fn(|entry| key(keys, entry))
+}
+
+/// The children of an inner node.
+fn nodes(words: &Words, node: Node) -> [Node; ENTRIES] {
+    let nodes = inner_words(words, node);
+    std::array::from_fn(|entry| Node(nodes[CHILDREN + entry]))
 }
 
 /// As few parts as it takes, of about the same size.

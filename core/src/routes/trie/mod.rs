@@ -20,7 +20,6 @@ mod writer;
 use self::writer::TrieWriter;
 use super::bits::{Entry, Key};
 use super::family::Lookup;
-use super::rib::Rib;
 use super::runs;
 use super::words::{Arena, At, UNIT, Words};
 
@@ -143,8 +142,13 @@ impl Lookup<u32> for Trie {
         Self(TrieWriter::new(arena).load(entries))
     }
 
-    fn change(self, arena: &mut Arena, rib: Rib<'_, u32>, key: Key<u32>) -> Self {
-        Self(TrieWriter::new(arena).change(self.0, rib, key))
+    fn clear(self, arena: &mut Arena) -> Self {
+        TrieWriter::new(arena).clear(self.0);
+        Self::EMPTY
+    }
+
+    fn change(self, arena: &mut Arena, key: Key<u32>, own: u32, inside: &[Entry<u32>]) -> Self {
+        Self(TrieWriter::new(arena).change(self.0, key, own, inside))
     }
 
     #[inline]

@@ -2,17 +2,22 @@
 
 use std::ops::Range;
 
-use smallvec::smallvec;
+use smallvec::{SmallVec, smallvec};
 
 use super::super::NO_VALUE;
 use super::super::bits::{Entry, Key};
-use super::super::rib::Rib;
 use super::super::runs::{push, replaced};
 use super::super::words::{Arena, Words};
 use super::window::Window;
 use super::{
     DENSE_HEAD, FULL, Form, LEVELS, Ref, Run, Runs, SMALL_HEAD, Target, place, slot, start,
 };
+
+/// Words of bits of a dense node.
+const BLOCKS: usize = 8;
+
+/// The words of a node; those of a small one have room.
+type NodeWords = SmallVec<[u32; 96]>;
 
 /// Changes a trie: nodes are made anew, from the changed one up to the root.
 #[derive(Debug)]
@@ -35,11 +40,16 @@ impl<'a> TrieWriter<'a> {
         self.reference(target)
     }
 
-    /// The trie after the routes of this prefix have changed to what the table has.
-    pub fn change(&mut self, root: Ref, rib: Rib<'_, u32>, key: Key<u32>) -> Ref {
-        let (own, inside) = rib.within(key);
+    /// Gives up everything.
+    pub fn clear(&mut self, root: Ref) {
+        let root = self.taken(root);
+        self.give_up(0, root);
+    }
+
+    /// The trie after the routes of this prefix have changed, see [`Lookup::change`].
+    pub fn change(&mut self, root: Ref, key: Key<u32>, own: u32, inside: &[Entry<u32>]) -> Ref {
         let node = self.taken(root);
-        let changed = self.changed(0, node, key, own, &inside);
+        let changed = self.changed(0, node, key, own, inside);
         self.reference(changed)
     }
 
@@ -81,7 +91,8 @@ impl<'a> TrieWriter<'a> {
             // Only what has a run of its own can be exchanged alone.
             if !before.is_large() && (level < FULL || before.is_child()) {
                 let length = length(self.arena.words(), level, node);
-                let copy = self.arena.exchange(node.place(), length, place - node.at(), child.0);
+                let place = place - node.at();
+                let copy = self.arena.splice(node.place(), length, place..place + 1, &[child.0]);
                 return Target::Child(node.moved(copy));
             }
         }
@@ -120,14 +131,30 @@ impl<'a> TrieWriter<'a> {
         if let [Run { target: Target::Value(value), .. }] = runs[..] {
             return Target::Value(value);
         }
-        let refs: Vec<Ref> = runs.iter().map(|run| self.reference(run.target)).collect();
-        Target::Child(if level < FULL {
-            Ref::dense(self.arena.add(&full(slots_of(level), runs, &refs)))
-        } else if slots_of(level) == 64 {
-            Ref::small(self.arena.add(&small(runs, &refs)))
-        } else {
-            Ref::dense(self.arena.add(&dense(runs, &refs)))
-        })
+        let slots = slots_of(level);
+        let mut words = NodeWords::new();
+        if level < FULL {
+            let ends = runs[1..].iter().map(|run| run.start).chain([slots]);
+            for (end, run) in ends.zip(runs) {
+                words.resize(end as usize, self.reference(run.target).0);
+            }
+            return Target::Child(Ref::dense(self.arena.add(&words)));
+        }
+        let is_small = slots == 64;
+        words.resize(if is_small { SMALL_HEAD } else { DENSE_HEAD }, 0);
+        for run in runs {
+            words[(run.start >> 5) as usize] |= 1 << (run.start & 31);
+            words.push(self.reference(run.target).0);
+        }
+        if is_small {
+            return Target::Child(Ref::small(self.arena.add(&words)));
+        }
+        let mut before: u32 = 0;
+        for block in 0..BLOCKS {
+            words[BLOCKS + block / 4] |= before << (8 * (block % 4));
+            before += words[block].count_ones();
+        }
+        Target::Child(Ref::dense(self.arena.add(&words)))
     }
 
     fn reference(&mut self, target: Target) -> Ref {
@@ -152,21 +179,32 @@ impl<'a> TrieWriter<'a> {
     fn open(&mut self, level: usize, node: Target) -> Runs {
         let Target::Child(node) = node else { return smallvec![Run { start: 0, target: node }] };
         let words = self.arena.words();
-        let words = words.to_vec(node.at(), length(words, level, node));
-        let mut refs = if level < FULL {
-            (0..).zip(words.iter().map(|word| Ref(*word))).collect()
-        } else if node.is_small() {
-            of_bits(&words, SMALL_HEAD, 64)
-        } else {
-            of_bits(&words, DENSE_HEAD, 256)
-        };
-        // In a full node, all slots of a run have the same word.
-        refs.dedup_by_key(|(_, reference)| *reference);
-        self.arena.retire(node.place(), words.len());
-        let mut runs = Runs::with_capacity(refs.len());
-        for (start, reference) in refs {
-            let target = self.taken(reference);
-            push(&mut runs, start, target);
+        let length = length(words, level, node);
+        // SAFETY: a trie is of nodes of its version, and this one has so many words.
+        #[allow(unsafe_code)]
+        let words = NodeWords::from_slice(unsafe { words.run(node.at(), length) });
+        self.arena.retire(node.place(), length);
+        let mut runs = Runs::new();
+        let mut open = |start, word| push(&mut runs, start, self.taken(Ref(word)));
+        if level < FULL {
+            // All slots of a run have the same word.
+            let mut before = None;
+            for (slot, &word) in (0..).zip(&words) {
+                if before.replace(word) != Some(word) {
+                    open(slot, word);
+                }
+            }
+            return runs;
+        }
+        let (blocks, head) = if node.is_small() { (2, SMALL_HEAD) } else { (BLOCKS, DENSE_HEAD) };
+        let mut cells = words[head..].iter();
+        for (block, &begins) in (0..).zip(&words[..blocks]) {
+            let mut begins = begins;
+            while begins != 0 {
+                let cell = cells.next().expect("a word for each bit");
+                open(32 * block + begins.trailing_zeros(), *cell);
+                begins &= begins - 1;
+            }
         }
         runs
     }
@@ -196,44 +234,4 @@ fn target(words: &Words, reference: Ref) -> Target {
 /// How many words a node has.
 fn length(words: &Words, level: usize, node: Ref) -> usize {
     place(words, level, node, u32::MAX) + 1 - node.at()
-}
-
-fn full(slots: u32, runs: &Runs, refs: &[Ref]) -> Vec<u32> {
-    let mut words = Vec::with_capacity(slots as usize);
-    let ends = runs[1..].iter().map(|run| run.start).chain([slots]);
-    for (end, reference) in ends.zip(refs) {
-        words.resize(end as usize, reference.0);
-    }
-    words
-}
-
-fn small(runs: &Runs, refs: &[Ref]) -> Vec<u32> {
-    let mut words = vec![0u32; SMALL_HEAD];
-    set_begins(runs, &mut words);
-    words.extend(refs.iter().map(|reference| reference.0));
-    words
-}
-
-fn set_begins(runs: &Runs, words: &mut [u32]) {
-    for run in runs {
-        words[(run.start >> 5) as usize] |= 1 << (run.start & 31);
-    }
-}
-
-fn dense(runs: &Runs, refs: &[Ref]) -> Vec<u32> {
-    let mut words = vec![0u32; DENSE_HEAD];
-    set_begins(runs, &mut words);
-    let mut before: u32 = 0;
-    for block in 0..8 {
-        words[8 + block / 4] |= before << (8 * (block % 4));
-        before += words[block].count_ones();
-    }
-    words.extend(refs.iter().map(|reference| reference.0));
-    words
-}
-
-/// The runs behind bits of where they begin.
-fn of_bits(words: &[u32], head: usize, slots: u32) -> Vec<(u32, Ref)> {
-    let begins = (0..slots).filter(|slot| words[(slot >> 5) as usize] >> (slot & 31) & 1 == 1);
-    begins.zip(words[head..].iter().map(|word| Ref(*word))).collect()
 }
