@@ -10,7 +10,8 @@ use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyBytes, PyInt, PyString, PyTuple, PyType};
 
 use super::errors::InvalidAddress;
-use crate::prefix::{Prefix, four_parts};
+use crate::address;
+use crate::prefix::Prefix;
 
 const KINDS: &str = "str, int with family, bytes (4 or 16), or an object of ipaddress";
 
@@ -44,10 +45,7 @@ pub fn address(value: &Bound<'_, PyAny>, family: Option<u8>) -> PyResult<IpAddr>
 
 /// The address of a text: IPv4 in four decimal parts, IPv6 as of RFC 4291 section 2.2.
 pub fn from_text(text: &str) -> PyResult<IpAddr> {
-    if let Some(v4) = four_parts(text.as_bytes()) {
-        return Ok(v4.into());
-    }
-    text.parse().map_err(|_| InvalidAddress::new_err(text.to_owned()))
+    address::parse(text).ok_or_else(|| InvalidAddress::new_err(text.to_owned()))
 }
 
 /// The prefix of a `str`, of a tuple (address, length), or of an `ipaddress` network.

@@ -3,7 +3,7 @@
 //! `load FAMILY FOLDER`: build of FOLDER/vFAMILY.{addresses,lengths,values}
 //! `bulk FILE`, `calls FILE`: look up each address of the file, all at once or one by one
 //! `updates FILE`: remove and insert again each prefix of these numbers, each one timed
-//! `limit FILE BYTES`: as many reads of random words of so much memory as there are addresses
+//! `limit FILE BYTES`: as many reads of random words of so much memory as the file has numbers
 
 mod tables;
 
