@@ -56,7 +56,7 @@ def test_worked_example(example: Example) -> None:
 
 
 # Shrinking what takes seconds to ask takes many minutes, and tells little more.
-@settings(max_examples=30, phases=set(Phase) - {Phase.shrink})
+@settings(max_examples=settings.default.max_examples * 2, phases=set(Phase) - {Phase.shrink})
 @given(worlds())
 def test_verdicts_and_reasons_are_the_twins(world: list[Object]) -> None:
     engine = PolicyEngine()
