@@ -75,6 +75,7 @@ demo: ## Show the main job on three nodes of namespaces (ARGS="--mode overlay", 
 .PHONY: test
 test: test-setup ## Set up and run all tests (ARGS="tests/unit -k result" for a part)
 	$(CARGO) test --workspace --locked --quiet
+	$(CARGO) test --package cnidaria-core --features shuttle --test interleavings --locked --quiet
 	scripts/in-namespaces --if-possible $(BIN)/python -m pytest \
 		$(if $(filter true,$(CI)),,-m "not slow") $(ARGS)
 
@@ -109,6 +110,11 @@ bench-policy: test-setup ## What policies cost, beside iptables and NFQUEUE (JSO
 .PHONY: fuzz
 fuzz: ## Fuzz the core's parsers and tables (SECONDS=60 for each, ARGS="prefix" for one target)
 	scripts/fuzz $(or $(SECONDS),60) $(ARGS)
+
+.PHONY: miri
+miri: ## Let Miri watch the core's route table, which has unsafe code (fetches a nightly toolchain)
+	rustup toolchain install nightly --profile minimal --component miri rust-src --no-self-update
+	MIRIFLAGS=-Zmiri-disable-isolation $(CARGO) +nightly miri test --package cnidaria-core --test interleavings
 
 .PHONY: lint
 lint: ## Check style, types and the direction of imports

@@ -5,6 +5,7 @@ mod bytes;
 mod family;
 mod intervals;
 mod memory;
+mod published;
 mod rib;
 mod runs;
 mod snapshot;

@@ -4,10 +4,9 @@ use std::collections::VecDeque;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use arc_swap::ArcSwap;
-
 use super::bits::{Bits, Entry, Key};
 use super::family::{Family, View};
+use super::published::Published;
 use super::{Bytes, Error, NO_VALUE, Route, Snapshot, Value};
 use crate::prefix::{self, Prefix};
 
@@ -28,7 +27,7 @@ pub(super) struct Version {
 pub struct RouteTable {
     v4: Family<u32>,
     v6: Family<u128>,
-    published: Arc<ArcSwap<Version>>,
+    published: Arc<Published<Version>>,
     /// The number of the newest version.
     number: u64,
     /// Versions before it that may be in use.
@@ -38,7 +37,7 @@ pub struct RouteTable {
 /// Reads a table that another thread may change at the same time.
 #[derive(Debug, Clone)]
 pub struct Reader {
-    published: Arc<ArcSwap<Version>>,
+    published: Arc<Published<Version>>,
 }
 
 impl Reader {
@@ -92,7 +91,7 @@ impl RouteTable {
 
     pub(super) fn of(v4: Family<u32>, v6: Family<u128>) -> Self {
         let version = Version { number: 0, v4: v4.view(), v6: v6.view() };
-        let published = Arc::new(ArcSwap::from_pointee(version));
+        let published = Arc::new(Published::from_pointee(version));
         Self { v4, v6, published, number: 0, past: VecDeque::new() }
     }
 

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
 use super::memory::Memory;
+use super::published::step;
 
 /// Words of a node's place and size come in pairs.
 pub(super) const UNIT: usize = 2;
@@ -33,6 +34,7 @@ impl Words {
 
     #[inline(always)]
     pub fn get(&self, at: usize) -> u32 {
+        step();
         self.0[at].load(Relaxed)
     }
 
@@ -50,6 +52,7 @@ impl Words {
     #[inline(always)]
     #[allow(unsafe_code)]
     pub unsafe fn node<const N: usize>(&self, at: usize) -> &[u32; N] {
+        step();
         debug_assert!(at + N <= self.0.len());
         // SAFETY: there are so many words, and nobody writes a node that a version has.
         unsafe { &*self.0.as_ptr().add(at).cast() }
@@ -62,6 +65,7 @@ impl Words {
     #[inline(always)]
     #[allow(unsafe_code)]
     pub unsafe fn run(&self, at: usize, length: usize) -> &[u32] {
+        step();
         debug_assert!(at + length <= self.0.len());
         // SAFETY: there are so many words, and nobody writes a node that a version has.
         unsafe { std::slice::from_raw_parts(self.0.as_ptr().add(at).cast(), length) }
@@ -69,6 +73,7 @@ impl Words {
 
     /// Writes a node that no version has yet.
     fn write(&self, at: usize, words: &[u32]) {
+        step();
         let slots = &self.0[at..at + words.len()];
         // SAFETY: they are so many words, of which nobody else reads or writes one.
         #[allow(unsafe_code)]
@@ -83,6 +88,7 @@ impl Words {
 
     /// Copies a node to where no version has one yet.
     fn copy(&self, from: usize, to: usize, length: usize) {
+        step();
         let (from, to) = (&self.0[from..from + length], &self.0[to..to + length]);
         // SAFETY: they are so many words, which nobody writes, and of which nobody else reads or
         // writes one; they have none in common, since both are whole nodes.
