@@ -119,6 +119,15 @@ impl Page {
         Box::new(Self { first, members: [0; WORDS], cells: [Cell::UNUSED; PAGE] })
     }
 
+    /// An address became unused, or ceased to be: which of the 64 were not before, and are not now.
+    #[inline(always)]
+    fn turn_member(&mut self, at: usize) -> (u64, u64) {
+        let word = &mut self.members[at >> WORD_SHIFT];
+        let was = *word;
+        *word ^= 1 << (at & (u64::BITS as usize - 1));
+        (was, *word)
+    }
+
     fn iter(&self) -> impl Iterator<Item = (Index, Cell)> {
         let cells = self.cells.iter().enumerate().filter(|(_, cell)| **cell != Cell::UNUSED);
         cells.map(|(at, cell)| (self.first | at as Index, *cell))
@@ -221,8 +230,10 @@ impl Cells {
         let Some(page) = self.page_mut(number) else {
             let after = becomes(Cell::UNUSED);
             if after != Cell::UNUSED {
-                self.add_near(number).cells[at] = after;
-                self.turn_member(id);
+                let page = self.add_near(number);
+                page.cells[at] = after;
+                page.turn_member(at);
+                self.members += 1;
             }
             return Cell::UNUSED;
         };
@@ -230,7 +241,15 @@ impl Cells {
         let after = becomes(before);
         page.cells[at] = after;
         if (before == Cell::UNUSED) != (after == Cell::UNUSED) {
-            self.turn_member(id);
+            let (was, is) = page.turn_member(at);
+            if after == Cell::UNUSED {
+                self.members -= 1;
+            } else {
+                self.members += 1;
+            }
+            if was == FULL || is == FULL || is == 0 {
+                self.turn_word(id, is);
+            }
         }
         before
     }
@@ -246,25 +265,16 @@ impl Cells {
         self.near[at].get_mut().expect("it was made above")
     }
 
-    /// An address became unused, or ceased to be.
+    /// Of 64 addresses, of which this is one, all or none have become unused, or ceased to be.
+    #[cold]
     #[inline(never)]
-    fn turn_member(&mut self, id: Id) {
+    fn turn_word(&mut self, id: Id, word: u64) {
         let (number, at) = locate(id);
-        let page = self.page_mut(number).expect("the address has a cell");
-        let index = page.first | at as Index;
-        let word = &mut page.members[at >> WORD_SHIFT];
-        let (bit, was_full) = (1 << (at & (u64::BITS as usize - 1)), *word == FULL);
-        *word ^= bit;
-        let (member, is_full) = (*word & bit != 0, *word == FULL);
-        let empty = page.members == [0; WORDS];
-        if member {
-            self.members += 1;
-        } else {
-            self.members -= 1;
-        }
-        if is_full {
+        let page = self.page(number).expect("the address has a cell");
+        let (index, empty) = (page.first | at as Index, page.members == [0; WORDS]);
+        if word == FULL {
             self.full.insert(index >> WORD_SHIFT);
-        } else if was_full {
+        } else {
             self.full.remove(index >> WORD_SHIFT);
         }
         if empty {

@@ -103,13 +103,12 @@ impl AddressPool {
     }
 
     /// Takes the next free address.
+    #[inline]
     pub fn allocate(&mut self, owner: &str, now: Duration) -> Result<IpAddr> {
-        let id = if self.cells.members() == self.members_at_most {
-            self.take_cooled(owner, now).ok_or_else(|| self.exhausted())?
-        } else {
-            self.take_unused(owner)
-        };
-        Ok(self.space.address(self.cells.index(id)))
+        match self.take_next(owner, now) {
+            Some(id) => Ok(self.space.address(self.cells.index(id))),
+            None => Err(self.exhausted()),
+        }
     }
 
     /// Takes this very address, also while it cools down. With `reserved` it may be a reserved one,
@@ -308,6 +307,16 @@ impl AddressPool {
     fn exhausted(&self) -> Error {
         let Stats { capacity, taken, reserved, released } = self.stats();
         Error::Exhausted { taken, cooling: released, reserved, capacity }
+    }
+
+    /// Takes the next free address, if there is one.
+    #[inline(never)]
+    fn take_next(&mut self, owner: &str, now: Duration) -> Option<Id> {
+        if self.cells.members() == self.members_at_most {
+            self.take_cooled(owner, now)
+        } else {
+            Some(self.take_unused(owner))
+        }
     }
 
     /// An address that has no owner gets one.
