@@ -75,7 +75,8 @@ demo: ## Show the main job on three nodes of namespaces (ARGS="--mode overlay", 
 .PHONY: test
 test: test-setup ## Set up and run all tests (ARGS="tests/unit -k result" for a part)
 	$(CARGO) test --workspace --locked --quiet
-	$(CARGO) test --package cnidaria-core --features shuttle --test interleavings --locked --quiet
+	$(CARGO) test --package cnidaria-core --features shuttle --lib --test interleavings --locked --quiet -- \
+		callers_hear readers_see
 	scripts/in-namespaces --if-possible $(BIN)/python -m pytest \
 		$(if $(filter true,$(CI)),,-m "not slow") $(ARGS)
 

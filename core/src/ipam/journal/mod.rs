@@ -2,6 +2,8 @@
 
 mod change;
 mod commit;
+#[cfg(all(test, feature = "shuttle"))]
+mod interleavings;
 mod records;
 mod storage;
 #[cfg(test)]

@@ -18,11 +18,11 @@ use super::{JournalError, JournaledPool, Storage, records};
 
 /// What the machine does to storage.
 #[derive(Debug, Default)]
-struct Machine {
+pub(super) struct Machine {
     /// What a reader sees now.
-    seen: Vec<u8>,
+    pub seen: Vec<u8>,
     /// What there is for sure after a crash.
-    durable: Vec<u8>,
+    pub durable: Vec<u8>,
     /// What was replaced, and may come back until the name is synced.
     replaced: Option<Vec<u8>>,
     /// The calls since the beginning, and how many of them were to add bytes, and to sync.
@@ -57,10 +57,15 @@ impl Machine {
 }
 
 #[derive(Debug, Clone, Default)]
-struct Disk(Arc<Mutex<Machine>>);
+pub(super) struct Disk(Arc<Mutex<Machine>>);
 
 impl Disk {
-    fn get(&self) -> std::sync::MutexGuard<'_, Machine> {
+    pub fn begin(&self, bytes: &[u8]) {
+        *self.get() =
+            Machine { seen: bytes.to_vec(), durable: bytes.to_vec(), ..Machine::default() };
+    }
+
+    pub fn get(&self) -> std::sync::MutexGuard<'_, Machine> {
         self.0.lock().unwrap()
     }
 
@@ -117,15 +122,14 @@ impl Storage for Disk {
     }
 }
 
-fn fresh() -> AddressPool {
+pub(super) fn fresh() -> AddressPool {
     let interval = Interval { first: [10, 0, 0, 1].into(), last: IpAddr::from([10, 0, 0, 12]) };
     AddressPool::new(&[interval], &[], Duration::from_secs(1)).unwrap()
 }
 
 fn begun(disk: &Disk, sync: bool) -> JournaledPool<Disk> {
     let create = |bytes: &[u8]| {
-        *disk.get() =
-            Machine { seen: bytes.to_vec(), durable: bytes.to_vec(), ..Machine::default() };
+        disk.begin(bytes);
         Ok(disk.clone())
     };
     JournaledPool { journal: Committer::begin(fresh(), sync, create).unwrap() }
@@ -160,7 +164,7 @@ fn address(host: u8) -> IpAddr {
     [10, 0, 0, host].into()
 }
 
-fn name(owner: u8) -> String {
+pub(super) fn name(owner: u8) -> String {
     format!("owner{owner}")
 }
 
@@ -215,11 +219,11 @@ fn copy(pool: &AddressPool) -> AddressPool {
     AddressPool::from_bytes(&pool.to_bytes()).unwrap()
 }
 
-fn replayed(data: &[u8]) -> AddressPool {
+pub(super) fn replayed(data: &[u8]) -> AddressPool {
     records::replay(data).unwrap().pool
 }
 
-fn same<S: Storage>(journaled: &JournaledPool<S>, pool: &AddressPool) -> bool {
+pub(super) fn same<S: Storage>(journaled: &JournaledPool<S>, pool: &AddressPool) -> bool {
     journaled.read(|own| own == pool)
 }
 
