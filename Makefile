@@ -114,8 +114,10 @@ fuzz: ## Fuzz the core's parsers and tables (SECONDS=60 for each, ARGS="prefix" 
 
 .PHONY: miri
 miri: ## Let Miri watch the core's route table, which has unsafe code (fetches a nightly toolchain)
-	rustup toolchain install nightly --profile minimal --component miri rust-src --no-self-update
-	MIRIFLAGS=-Zmiri-disable-isolation $(CARGO) +nightly miri test --package cnidaria-core --test interleavings
+	@$(CARGO) +nightly miri --version >/dev/null 2>&1 || \
+		rustup toolchain install nightly --profile minimal --component miri rust-src --no-self-update
+	MIRIFLAGS=-Zmiri-disable-isolation $(CARGO) +nightly miri test --package cnidaria-core --locked --quiet \
+		--lib --test interleavings -- readers_see crowded_routes a_large_table
 
 .PHONY: lint
 lint: ## Check style, types and the direction of imports
