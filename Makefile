@@ -75,8 +75,7 @@ demo: ## Show the main job on three nodes of namespaces (ARGS="--mode overlay", 
 .PHONY: test
 test: test-setup ## Set up and run all tests (ARGS="tests/unit -k result" for a part)
 	$(CARGO) test --workspace --locked --quiet
-	$(CARGO) test --package cnidaria-core --features shuttle --lib --test interleavings --locked --quiet -- \
-		callers_hear readers_see
+	$(CARGO) test --package cnidaria-core --features shuttle --lib --locked --quiet -- interleavings
 	scripts/in-namespaces --if-possible $(BIN)/python -m pytest \
 		$(if $(filter true,$(CI)),,-m "not slow") $(ARGS)
 
@@ -117,7 +116,7 @@ miri: ## Let Miri watch the core's route table, which has unsafe code (fetches a
 	@$(CARGO) +nightly miri --version >/dev/null 2>&1 || \
 		rustup toolchain install nightly --profile minimal --component miri rust-src --no-self-update
 	MIRIFLAGS=-Zmiri-disable-isolation $(CARGO) +nightly miri test --package cnidaria-core --locked --quiet \
-		--lib --test interleavings -- readers_see crowded_routes a_large_table
+		--lib -- readers_see crowded_routes a_large_table
 
 .PHONY: lint
 lint: ## Check style, types and the direction of imports

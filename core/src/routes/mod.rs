@@ -3,6 +3,8 @@
 mod bits;
 mod bytes;
 mod family;
+#[cfg(test)]
+mod interleavings;
 mod intervals;
 mod memory;
 mod published;

@@ -10,7 +10,7 @@ use crate::prefix;
 const SHARE: u64 = if cfg!(miri) { 150 } else { 1 };
 
 /// Routes by prefix, searched length by length.
-type Twin = BTreeMap<Prefix, Value>;
+pub(super) type Twin = BTreeMap<Prefix, Value>;
 
 fn matches(twin: &Twin, address: IpAddr) -> Vec<Route> {
     let lengths = (0..=prefix::bits(address)).rev();
@@ -101,7 +101,7 @@ fn edges(prefix: Prefix) -> Vec<IpAddr> {
     vec![step(first, true), first, last, step(last, false)]
 }
 
-fn values(snapshot: &Snapshot, addresses: &[IpAddr]) -> Vec<Value> {
+pub(super) fn values(snapshot: &Snapshot, addresses: &[IpAddr]) -> Vec<Value> {
     let (mut v4, mut v6) = (Vec::new(), Vec::new());
     for address in addresses {
         match address {
@@ -207,7 +207,7 @@ proptest! {
 }
 
 /// Numbers that look random: xorshift64*, Vigna 2016.
-fn numbers(mut state: u64) -> impl FnMut(u64) -> u64 {
+pub(super) fn numbers(mut state: u64) -> impl FnMut(u64) -> u64 {
     move |below| {
         state ^= state >> 12;
         state ^= state << 25;

@@ -86,12 +86,12 @@ impl Words {
         }
     }
 
-    /// Copies a node to where no version has one yet.
+    /// Copies words of a node to where no version has one yet.
     fn copy(&self, from: usize, to: usize, length: usize) {
         step();
         let (from, to) = (&self.0[from..from + length], &self.0[to..to + length]);
         // SAFETY: they are so many words, which nobody writes, and of which nobody else reads or
-        // writes one; they have none in common, since both are whole nodes.
+        // writes one; they have none in common, since they are of two nodes.
         #[allow(unsafe_code)]
         unsafe {
             let to = to.as_ptr().cast_mut();

@@ -204,7 +204,7 @@ impl<'a> Writer<'a> {
         }
         let words = self.arena.words();
         let (keys, nodes) = (keys(words, node.node), nodes(words, node.node));
-        let keys = &keys[..count(words, node.node, depth)];
+        let keys = &keys[..distinct(&keys)];
         let up_to = |key: u64| keys.partition_point(|first| *first <= key) - 1;
         let (low, high) = (up_to(span.first), up_to(span.last));
         let mut changed = Children::new();
@@ -274,8 +274,8 @@ impl<'a> Writer<'a> {
         nodes.insert_many(left, joined);
     }
 
-    /// Adds leaves of these intervals: full ones of many, two of the same size of what is a little too much
-    /// for one.
+    /// Adds leaves of these intervals: full ones of many, two of the same size of what is a little
+    /// too much for one.
     fn leaves(&mut self, leaves: &mut Children, intervals: &[Interval]) {
         let mut rest = intervals;
         while !rest.is_empty() {
@@ -363,7 +363,7 @@ impl<'a> Writer<'a> {
         let words = self.arena.words();
         let (keys, nodes) = (keys(words, node), nodes(words, node));
         let child = |entry| Child { first: keys[entry], node: nodes[entry] };
-        (0..count(words, node, 2)).map(child).collect()
+        (0..distinct(&keys)).map(child).collect()
     }
 
     fn give_up(&mut self, node: Node, depth: u32, first: u64) {
@@ -400,11 +400,14 @@ fn target(words: &Words, cell: Cell) -> Target {
 /// Entries of a node: all before the last one is repeated.
 fn count(words: &Words, node: Node, depth: u32) -> usize {
     if depth == 1 {
-        let starts = &leaf_words(words, node)[..ENTRIES];
-        return 1 + starts.iter().filter(|start| **start != starts[ENTRIES - 1]).count();
+        return distinct(leaf_words(words, node).first_chunk().expect("starts come first"));
     }
-    let keys = keys(words, node);
-    1 + keys.iter().filter(|key| **key != keys[ENTRIES - 1]).count()
+    distinct(&keys(words, node))
+}
+
+/// How many there are before the last one is repeated.
+fn distinct<T: PartialEq>(ascending: &[T; ENTRIES]) -> usize {
+    1 + ascending.iter().filter(|one| **one != ascending[ENTRIES - 1]).count()
 }
 
 /// The keys of an inner node.

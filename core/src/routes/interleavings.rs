@@ -6,25 +6,24 @@
 //! A snapshot stays what it was while the writer makes versions and uses nodes again; what a reader
 //! sees is what the table was after one of the changes, and never before what it saw earlier.
 
-use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
-
-use cnidaria_core::prefix::Prefix;
-use cnidaria_core::routes::{NO_VALUE, Reader, RouteTable, Snapshot, Value};
-#[cfg(feature = "shuttle")]
-use shuttle::thread;
 #[cfg(not(feature = "shuttle"))]
 use std::thread;
 
-type Twin = BTreeMap<Prefix, Value>;
+#[cfg(feature = "shuttle")]
+use shuttle::thread;
+
+use super::tests::{Twin, numbers, values};
+use super::{NO_VALUE, Reader, RouteTable, Snapshot, Value};
+use crate::prefix::Prefix;
 
 const RUNS: usize = if cfg!(miri) { 12 } else { 3_000 };
 const CHANGES: u32 = 12;
 const READERS: usize = 2;
 const LOOKS: usize = 3;
 
-const PREFIXES: [&str; 12] = [
+const PREFIXES: &[&str] = &[
     "0.0.0.0/0",
     "10.0.0.0/8",
     "10.1.0.0/16",
@@ -42,23 +41,14 @@ const PREFIXES: [&str; 12] = [
 const ADDRESSES: [&str; 6] =
     ["10.1.2.3", "10.1.2.4", "10.1.3.9", "11.0.0.1", "2001:db8:1::7", "2001:db8:1::8"];
 
-/// Numbers that look random: xorshift64*, Vigna 2016.
-fn numbers(mut state: u64) -> impl FnMut(usize) -> usize {
-    move |below| {
-        state ^= state >> 12;
-        state ^= state << 25;
-        state ^= state >> 27;
-        (state.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 33) as usize % below
-    }
-}
-
 /// What the table is after each change, and the changes: a value, or none to remove.
 fn history(seed: u64) -> (Vec<Twin>, Vec<(Prefix, Option<Value>)>) {
     let mut random = numbers(seed);
     let (mut states, mut changes) = (vec![Twin::new()], Vec::new());
     for value in 0..CHANGES {
         let mut state = states[states.len() - 1].clone();
-        let prefix: Prefix = PREFIXES[random(PREFIXES.len())].parse().unwrap();
+        let place = usize::try_from(random(PREFIXES.len() as u64)).unwrap();
+        let prefix: Prefix = PREFIXES[place].parse().unwrap();
         // Few are removed that are not there.
         let removes = state.contains_key(&prefix) && random(2) == 0;
         let change = (!removes).then_some(value);
@@ -85,20 +75,12 @@ fn state_of(snapshot: &Snapshot, states: &[Twin], from: usize) -> usize {
 }
 
 fn check(snapshot: &Snapshot, state: &Twin) {
-    let addresses: Vec<IpAddr> = ADDRESSES.iter().map(|text| text.parse().unwrap()).collect();
-    let (mut v4, mut v6) = (Vec::new(), Vec::new());
-    for &address in &addresses {
-        assert_eq!(snapshot.value(address), longest(state, address), "{address}");
-        match address {
-            IpAddr::V4(address) => v4.push(address.to_bits()),
-            IpAddr::V6(address) => v6.push(address.to_bits()),
-        }
+    let addresses = ADDRESSES.map(|text| text.parse().unwrap());
+    let expected = addresses.map(|address| longest(state, address));
+    for (address, expected) in addresses.iter().zip(expected) {
+        assert_eq!(snapshot.value(*address), expected, "{address}");
     }
-    let mut values = vec![0; addresses.len()];
-    snapshot.values4(&v4, &mut values[..v4.len()]);
-    snapshot.values6(&v6, &mut values[v4.len()..]);
-    let expected = addresses.iter().map(|address| longest(state, *address).unwrap_or(NO_VALUE));
-    assert_eq!(values, expected.collect::<Vec<_>>());
+    assert_eq!(values(snapshot, &addresses), expected.map(|value| value.unwrap_or(NO_VALUE)));
 }
 
 fn read(reader: &Reader, states: &[Twin]) {
