@@ -20,7 +20,7 @@ import plots
 from cnidaria_core import PolicyEngine
 from policy_cluster import Cluster, Object, Question
 from programs import Missing, Program
-from rounds import Pass, Spread, alternate, costs, left_out, rates, ratios, show, spread
+from rounds import Pass, Spread, alternate, costs, left_out, rates, ratios, show, spread, warm
 
 OURS, PEER = "cnidaria", "kube-network-policies"
 GOALS = {
@@ -114,7 +114,7 @@ def one_at_a_time(test: Test, engine: PolicyEngine, peer: Program | None, folder
     if peer is not None:
         compare(test, engine, peer, folder / test.mix)
         contestants[PEER] = lambda: float(peer.ask("pass")["seconds"])
-    seconds = alternate(contestants, test.rounds)
+    seconds = alternate(warm(contestants), test.rounds)
     key = f"verdict_{test.mix}"
     test.found[f"{key}_ns"] = costs(seconds, len(test.asked))
     show(f"one verdict, {test.mix}", "ns", test.found[f"{key}_ns"], "250 ns")

@@ -17,7 +17,7 @@ import bgp
 import plots
 from cnidaria_core import RouteTable
 from programs import Missing, Program
-from rounds import Pass, alternate, costs, left_out, rates, ratios, show, spread
+from rounds import Pass, alternate, costs, left_out, rates, ratios, show, spread, warm
 
 OURS = "cnidaria"
 # Name -> program, its table, families.
@@ -192,9 +192,7 @@ def from_python(
             contestants[name] = calls(make(table), texts)
         except (ImportError, ValueError) as why:
             left_out(found, name, str(why))
-    # Of two passes the second one counts: what is in the caches does not depend on who came before.
-    twice = {name: lambda one=one: (one(), one())[1] for name, one in contestants.items()}
-    seconds = alternate(twice, min(options.rounds, 3))
+    seconds = alternate(warm(contestants), min(options.rounds, 3))
     found["call_ns"] = costs(seconds, options.calls)
     show(f"IPv{family}, one lookup from Python", "ns", found["call_ns"], "int 150, str 200")
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use hashbrown::{HashMap, HashSet};
+use hashbrown::{Equivalent, HashMap, HashSet};
 
 use super::journal::Entry;
 use super::partition::NOTHING;
@@ -18,6 +18,19 @@ use crate::policy::tables::{FilterId, PeerClass, RowKey, SubjectClass, Way};
 const ROOMY: usize = 16;
 
 const WAYS: [Way; 2] = [Way::Ingress, Way::Egress];
+
+/// Rules that match, and the named ports of the destination -> what they decide.
+type Known = HashMap<(Vec<u32>, Vec<NamedPort>), FilterId>;
+
+/// A key of [`Known`] that is elsewhere.
+#[derive(Hash)]
+struct Asked<'a>(&'a [u32], &'a [NamedPort]);
+
+impl Equivalent<(Vec<u32>, Vec<NamedPort>)> for Asked<'_> {
+    fn equivalent(&self, key: &(Vec<u32>, Vec<NamedPort>)) -> bool {
+        *self.0 == *key.0 && *self.1 == *key.1
+    }
+}
 
 impl PolicyEngine {
     /// Make the rows of a subject anew, in these directions.
@@ -123,23 +136,18 @@ impl PolicyEngine {
 
     /// Find the filters of all peer classes, and which of them is the default.
     fn fill(&mut self, id: SideId, made: &mut Side, default_before: Option<FilterId>) {
-        let mut peers: HashSet<PeerClass> = HashSet::new();
-        for one in made.traits() {
-            peers.extend(self.links.peers_with(one));
-        }
-        if subject_of(id).1 == 1 {
-            for name in &made.names {
-                for port in self.traits.ports_named(name) {
-                    peers.extend(self.links.peers_with(port));
-                }
-            }
-        }
-        let mut known: HashMap<(Vec<u32>, Vec<NamedPort>), FilterId> = HashMap::new();
+        let mut known = Known::new();
         let mut count: HashMap<FilterId, usize> = HashMap::new();
-        let mut filters = Vec::with_capacity(peers.len());
-        made.base = self.filter_id(id, made, NOTHING, &mut known);
-        for peer in peers {
-            let filter = self.filter_id(id, made, peer, &mut known);
+        made.base = self.filter_id(id, made, NOTHING, made.rules_for_all(), &mut known);
+        let named = self.named_by(id, made);
+        let mut filters = Vec::with_capacity(named.len());
+        let mut rules = Vec::new();
+        for of_peer in named.chunk_by(|a, b| a.0 == b.0) {
+            let peer = of_peer[0].0;
+            rules.clear();
+            rules.extend(of_peer.iter().filter_map(|(_, rule)| *rule));
+            made.add_rules_for_all(&mut rules);
+            let filter = self.filter_id(id, made, peer, &rules, &mut known);
             *count.entry(filter).or_insert(0) += 1;
             filters.push((peer, filter));
         }
@@ -165,21 +173,39 @@ impl PolicyEngine {
         }
     }
 
-    /// The filter of a side towards a peer class. What was found is counted once, in `known`.
+    /// The peer classes that a side looks at, with each rule that matches them, ascending. Those
+    /// whose named ports it asks for are among them, with a rule or without.
+    fn named_by(&self, id: SideId, side: &Side) -> Vec<(PeerClass, Option<u32>)> {
+        let mut named = Vec::new();
+        for (one, rule) in side.rules_by_trait() {
+            named.extend(self.links.peers_with(*one).map(|peer| (peer, Some(*rule))));
+        }
+        if subject_of(id).1 == 1 {
+            for port in side.names.iter().flat_map(|name| self.traits.ports_named(name)) {
+                named.extend(self.links.peers_with(port).map(|peer| (peer, None)));
+            }
+        }
+        named.sort_unstable();
+        named.dedup();
+        named
+    }
+
+    /// The filter of these rules of a side towards a peer class. What was found is counted once, in
+    /// `known`.
     fn filter_id(
         &mut self,
         id: SideId,
         side: &Side,
         peer: PeerClass,
-        known: &mut HashMap<(Vec<u32>, Vec<NamedPort>), FilterId>,
+        rules: &[u32],
+        known: &mut Known,
     ) -> FilterId {
-        let rules = side.matching(self.links.traits(peer));
         let ports = self.ports_towards(id, side, peer);
-        if let Some(filter) = known.get(&(rules.clone(), ports.clone())) {
+        if let Some(filter) = known.get(&Asked(rules, &ports)) {
             return *filter;
         }
-        let filter = self.filters.take(side.filter(&rules, &ports, None), self.journal.clock());
-        known.insert((rules, ports), filter);
+        let filter = self.filters.take(side.filter(rules, &ports, None), self.journal.clock());
+        known.insert((rules.to_vec(), ports), filter);
         filter
     }
 
@@ -268,7 +294,8 @@ impl PolicyEngine {
             let (subject, direction) = subject_of(id);
             // Taken out meanwhile, so that the engine can be asked.
             let Some(side) = self.rows[subject as usize].sides[direction].take() else { continue };
-            let filter = self.filter_id(id, &side, peer, &mut HashMap::new());
+            let rules = side.matching(self.links.traits(peer));
+            let filter = self.filter_id(id, &side, peer, &rules, &mut Known::new());
             let needed = filter != side.default;
             self.rows[subject as usize].sides[direction] = Some(side);
             if needed {

@@ -72,7 +72,7 @@ impl PolicyEngine {
     }
 
     fn labels(&self, identity: u32) -> Labels {
-        match &**self.identities.who(identity) {
+        match self.identities.who(identity) {
             Who::Pod { labels, .. } | Who::Node { labels } => labels.clone(),
         }
     }

@@ -219,6 +219,13 @@ impl Holders {
         }
     }
 
+    /// Give back memory that was kept for more.
+    pub fn trim(&mut self) {
+        self.pods.shrink_to_fit();
+        self.nodes.shrink_to_fit();
+        self.endpoints.shrink_to_fit();
+    }
+
     /// The endpoint of an address.
     // Inlined, so that an address need not go through memory: that is most of what a verdict in bulk
     // would cost.

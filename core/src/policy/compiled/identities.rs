@@ -1,10 +1,10 @@
 //! Identities: what selectors can tell apart. All pods of a namespace with the same labels and named
 //! ports are one, and all nodes with the same labels.
 
-use std::hash::Hash;
+use std::hash::{BuildHasher, Hash};
 use std::sync::Arc;
 
-use hashbrown::HashMap;
+use hashbrown::{DefaultHashBuilder, HashMap, HashTable};
 
 use crate::policy::model::{NamedPort, Namespace};
 use crate::policy::parse::NAME_LABEL;
@@ -53,7 +53,9 @@ impl Who {
 /// All identities, and the namespaces that they are in.
 #[derive(Debug, Clone, Default)]
 pub struct Identities {
-    ids: HashMap<Arc<Who>, IdentityId>,
+    /// Found by what the slots say.
+    ids: HashTable<IdentityId>,
+    hasher: DefaultHashBuilder,
     slots: Vec<Option<Slot>>,
     free: Vec<IdentityId>,
     namespaces: HashMap<Arc<str>, Room>,
@@ -92,7 +94,7 @@ impl<T: Hash + Eq + Clone> Shared<T> {
 
 #[derive(Debug, Clone)]
 struct Slot {
-    who: Arc<Who>,
+    who: Who,
     /// How many pods or nodes have it.
     uses: u32,
     /// The endpoints that have it.
@@ -111,7 +113,8 @@ struct Room {
 impl Identities {
     /// Count one more use of an identity.
     pub fn take(&mut self, mut who: Who) -> IdentityId {
-        if let Some(&id) = self.ids.get(&who) {
+        let hash = self.hasher.hash_one(&who);
+        if let Some(&id) = self.ids.find(hash, |id| *self.who(*id) == who) {
             self.slot_mut(id).uses += 1;
             return id;
         }
@@ -130,9 +133,11 @@ impl Identities {
             }
             Who::Node { labels } => self.labels.take(labels),
         }
-        let who = Arc::new(who);
-        self.slots[id as usize] = Some(Slot { who: who.clone(), uses: 1, endpoints: Vec::new() });
-        self.ids.insert(who, id);
+        self.slots[id as usize] = Some(Slot { who, uses: 1, endpoints: Vec::new() });
+        let (slots, hasher) = (&self.slots, &self.hasher);
+        self.ids.insert_unique(hash, id, |id| {
+            slots[*id as usize].as_ref().map_or(0, |slot| hasher.hash_one(&slot.who))
+        });
         id
     }
 
@@ -143,12 +148,14 @@ impl Identities {
         if slot.uses > 0 {
             return;
         }
-        let who = slot.who.clone();
         debug_assert!(slot.endpoints.is_empty());
-        self.ids.remove(&who);
-        self.slots[id as usize] = None;
+        let hash = self.hasher.hash_one(self.who(id));
+        if let Ok(entry) = self.ids.find_entry(hash, |other| *other == id) {
+            entry.remove();
+        }
+        let Some(Slot { who, .. }) = self.slots[id as usize].take() else { return };
         self.free.push(id);
-        match &*who {
+        match &who {
             Who::Pod { labels, ports, .. } => {
                 self.labels.give(labels);
                 self.ports.give(ports);
@@ -162,7 +169,7 @@ impl Identities {
     }
 
     /// What an identity is.
-    pub fn who(&self, id: IdentityId) -> &Arc<Who> {
+    pub fn who(&self, id: IdentityId) -> &Who {
         &self.slot(id).who
     }
 
@@ -244,6 +251,17 @@ impl Identities {
     fn tidy(&mut self, name: &Arc<str>) {
         if self.namespaces.get(name).is_some_and(|room| !room.known && room.identities.is_empty()) {
             self.namespaces.remove(name);
+        }
+    }
+
+    /// Give back memory that was kept for more.
+    pub fn trim(&mut self) {
+        self.slots.shrink_to_fit();
+        for slot in self.slots.iter_mut().flatten() {
+            slot.endpoints.shrink_to_fit();
+        }
+        for room in self.namespaces.values_mut() {
+            room.identities.shrink_to_fit();
         }
     }
 

@@ -37,6 +37,9 @@ impl PolicyEngine {
         if changed > 0 {
             self.step();
         }
+        if changed > self.spots.len() / 2 {
+            self.trim();
+        }
         changed
     }
 
@@ -70,6 +73,20 @@ impl PolicyEngine {
             self.note_blocks();
         }
         self.journal.step();
+    }
+
+    /// Give back memory that was kept for more, once most of what there is has come.
+    fn trim(&mut self) {
+        self.holders.trim();
+        self.identities.trim();
+        self.spots.shrink_to_fit();
+        self.entities.trim();
+        self.peers.trim();
+        self.subjects.trim();
+        self.rows.shrink_to_fit();
+        for side in self.rows.iter_mut().flat_map(|rows| &mut rows.sides).flatten() {
+            side.rows.trim();
+        }
     }
 
     fn put(&mut self, object: Object) -> bool {
@@ -171,7 +188,7 @@ impl PolicyEngine {
         let name = (pod.node != NONE).then(|| &*self.holders.node(pod.node).name);
         (pod.host_network, pod.ended) == flags
             && name == node
-            && **self.identities.who(pod.identity) == *who
+            && *self.identities.who(pod.identity) == *who
             && self.addresses(&pod.endpoints) == addresses
     }
 
@@ -195,7 +212,7 @@ impl PolicyEngine {
         let known = self.holders.find_node(&new.name).filter(|id| self.is_known(*id));
         if let Some(id) = known {
             let node = self.holders.node(id);
-            let same = **self.identities.who(node.identity) == who;
+            let same = *self.identities.who(node.identity) == who;
             if same && self.addresses(&node.endpoints) == new.addresses {
                 return false;
             }

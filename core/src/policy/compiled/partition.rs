@@ -261,6 +261,17 @@ impl<K: Hash + Eq + Clone + Default> Partition<K> {
         Outcome { events, moved }
     }
 
+    /// Give back memory that was kept for more.
+    pub fn trim(&mut self) {
+        self.classes.shrink_to_fit();
+        for members in self.classes.iter_mut().flatten() {
+            members.elements.shrink_to_fit();
+        }
+        for places in &mut self.places {
+            places.shrink_to_fit();
+        }
+    }
+
     fn make(&mut self, key: K, clock: Clock) -> Class {
         let class = self.pool.take(clock);
         if self.classes.len() <= class as usize {

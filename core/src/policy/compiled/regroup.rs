@@ -234,7 +234,7 @@ impl PolicyEngine {
         let who = self.identities.who(identity);
         let labels = self.identities.namespace_labels(who);
         let (Some(namespace), super::identities::Who::Pod { labels: of_pod, .. }) =
-            (who.namespace(), &**who)
+            (who.namespace(), who)
         else {
             return SubjectKey::default();
         };

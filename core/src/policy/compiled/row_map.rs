@@ -69,6 +69,13 @@ impl Places {
         }
     }
 
+    fn trim(&mut self) {
+        match self {
+            Self::Narrow(places) => places.shrink_to_fit(),
+            Self::Wide(places) => places.shrink_to_fit(),
+        }
+    }
+
     fn insert(&mut self, row: usize, place: u32) {
         if let Self::Narrow(places) = self {
             match u8::try_from(place) {
@@ -160,6 +167,13 @@ impl RowMap {
         let (filter, rows) = &mut self.filters[self.places.remove(rank)];
         *rows -= 1;
         Some(*filter)
+    }
+
+    /// Give back memory that was kept for more.
+    pub fn trim(&mut self) {
+        self.words.shrink_to_fit();
+        self.places.trim();
+        self.filters.shrink_to_fit();
     }
 
     /// All rows, by peer class.

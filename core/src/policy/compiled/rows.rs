@@ -125,16 +125,28 @@ impl Side {
         &rules[..rules.partition_point(|one| one.0 == id)]
     }
 
+    /// Each trait with each rule for peers that have it.
+    pub fn rules_by_trait(&self) -> &[(TraitId, u32)] {
+        &self.by_trait
+    }
+
+    /// The rules for whatever peer, ascending.
+    pub fn rules_for_all(&self) -> &[u32] {
+        &self.always
+    }
+
+    /// Add the rules for whatever peer to some; all of them are ascending then, each once.
+    pub fn add_rules_for_all(&self, rules: &mut Vec<u32>) {
+        rules.extend_from_slice(&self.always);
+        rules.sort_unstable();
+        rules.dedup();
+    }
+
     /// The rules that match a peer with these traits, ascending.
     pub fn matching(&self, traits: impl Iterator<Item = TraitId>) -> Vec<u32> {
-        let mut found = self.always.clone();
-        for one in traits {
-            found.extend(self.rules_for(one).iter().map(|(_, rule)| *rule));
-        }
-        if found.len() > self.always.len() {
-            found.sort_unstable();
-            found.dedup();
-        }
+        let of_traits = traits.flat_map(|one| self.rules_for(one));
+        let mut found = of_traits.map(|(_, rule)| *rule).collect();
+        self.add_rules_for_all(&mut found);
         found
     }
 
