@@ -1,145 +1,115 @@
-//! The rows of a side by peer class: a bit for each class; for those whose bit is set, the place of
-//! the filter among the few that the side has.
+//! The rows of a side by peer class: for each class as few bits as number the few filters that the
+//! side has, zero where it has no row.
 //!
 //! ```text
-//! peer class   0 1 2 3 4 5 6 7 | 8 ...
-//! bits         0 1 0 0 1 1 0 0 | 1 ...     before: 0 | 3 ...
-//! places         0     1 0     | 1 ...
-//! filters      [a, b]
+//! peer class   0  1  2  3  4  5 ...
+//! places      00 01 00 00 10 01 ...
+//! filters     [a, b]
 //! ```
-//!
-//! A row takes a byte (four, where a side has more than 256 filters), and each peer class, with a row
-//! or not, a quarter of one.
 
 use crate::policy::tables::{FilterId, PeerClass};
 
-const BITS: u32 = u32::BITS;
-
-/// 32 peer classes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Word {
-    /// Which of them have a row.
-    bits: u32,
-    /// How many rows the words before have.
-    before: u32,
-}
+/// A place is read with the seven bytes behind its first one, in one step.
+const BEHIND: usize = size_of::<u64>() - 1;
 
 /// Peer classes -> filters.
 #[derive(Debug, Clone, Default)]
 pub struct RowMap {
-    words: Vec<Word>,
     places: Places,
+    rows: u32,
     /// Filters, and how many rows have them; what none has is free.
     filters: Vec<(FilterId, u32)>,
 }
 
-/// Places in the list of filters, by row.
-#[derive(Debug, Clone)]
-enum Places {
-    Narrow(Vec<u8>),
-    Wide(Vec<u32>),
-}
-
-impl Default for Places {
-    fn default() -> Self {
-        Self::Narrow(Vec::new())
-    }
+/// Numbers of so many bits each, zero where nothing was set.
+#[derive(Debug, Clone, Default)]
+struct Places {
+    bytes: Vec<u8>,
+    /// At most 32.
+    bits: u32,
 }
 
 impl Places {
-    fn of(places: Vec<u32>) -> Self {
-        match places.iter().map(|place| u8::try_from(*place)).collect() {
-            Ok(narrow) => Self::Narrow(narrow),
-            Err(_) => Self::Wide(places),
-        }
+    /// For numbers up to `most`, at places up to `last`.
+    fn new(most: u32, last: PeerClass) -> Self {
+        let bits = u32::BITS - most.leading_zeros();
+        let mut made = Self { bytes: Vec::new(), bits };
+        made.bytes.resize(made.split(last).0 + 1 + BEHIND, 0);
+        made
+    }
+
+    /// How many numbers there is room for.
+    fn len(&self) -> u32 {
+        let bits = self.bytes.len().saturating_sub(BEHIND) * 8;
+        number(bits.div_ceil(self.bits.max(1) as usize))
+    }
+
+    /// The byte and the bit in it where a number begins.
+    #[inline]
+    fn split(&self, at: u32) -> (usize, usize) {
+        let bit = at as usize * self.bits as usize;
+        (bit / 8, bit % 8)
+    }
+
+    fn mask(&self) -> u64 {
+        (1 << self.bits) - 1
     }
 
     #[inline]
-    fn get(&self, row: usize) -> usize {
-        match self {
-            Self::Narrow(places) => usize::from(places[row]),
-            Self::Wide(places) => places[row] as usize,
-        }
+    #[expect(clippy::cast_possible_truncation, reason = "the mask leaves 32 bits at most")]
+    fn get(&self, at: u32) -> u32 {
+        let (byte, bit) = self.split(at);
+        let window = self.bytes.get(byte..).and_then(<[u8]>::first_chunk);
+        let window = window.map_or(0, |bytes| u64::from_le_bytes(*bytes));
+        ((window >> bit) & self.mask()) as u32
     }
 
-    fn len(&self) -> usize {
-        match self {
-            Self::Narrow(places) => places.len(),
-            Self::Wide(places) => places.len(),
+    /// The number has to be one of those that there is room for.
+    fn set(&mut self, at: u32, number: u32) {
+        let (byte, bit) = self.split(at);
+        if self.bytes.len() <= byte + BEHIND {
+            self.bytes.resize(byte + 1 + BEHIND, 0);
+        }
+        let mask = self.mask() << bit;
+        if let Some(bytes) = self.bytes[byte..].first_chunk_mut() {
+            let window = u64::from_le_bytes(*bytes);
+            *bytes = (window & !mask | u64::from(number) << bit).to_le_bytes();
         }
     }
-
-    fn trim(&mut self) {
-        match self {
-            Self::Narrow(places) => places.shrink_to_fit(),
-            Self::Wide(places) => places.shrink_to_fit(),
-        }
-    }
-
-    fn insert(&mut self, row: usize, place: u32) {
-        if let Self::Narrow(places) = self {
-            match u8::try_from(place) {
-                Ok(place) => return places.insert(row, place),
-                Err(_) => *self = Self::Wide(places.iter().copied().map(u32::from).collect()),
-            }
-        }
-        if let Self::Wide(places) = self {
-            places.insert(row, place);
-        }
-    }
-
-    fn remove(&mut self, row: usize) -> usize {
-        match self {
-            Self::Narrow(places) => usize::from(places.remove(row)),
-            Self::Wide(places) => places.remove(row) as usize,
-        }
-    }
-}
-
-/// The word of a peer class, its bit there, and the bits below that.
-fn place(peer: PeerClass) -> (usize, u32, u32) {
-    let bit = 1 << (peer % BITS);
-    ((peer / BITS) as usize, bit, bit - 1)
 }
 
 fn number(place: usize) -> u32 {
     u32::try_from(place).expect("classes and filters are numbered by u32")
 }
 
-impl Word {
-    fn rank(self, below: u32) -> usize {
-        (self.before + (self.bits & below).count_ones()) as usize
-    }
-}
-
 impl RowMap {
     /// The filter of a peer class that has a row.
     #[inline]
     pub fn get(&self, peer: PeerClass) -> Option<FilterId> {
-        let (at, bit, below) = place(peer);
-        let word = self.words.get(at).filter(|word| word.bits & bit != 0)?;
-        Some(self.filters[self.places.get(word.rank(below))].0)
+        let place = self.places.get(peer).checked_sub(1)?;
+        Some(self.filters[place as usize].0)
     }
 
     /// Whether a peer class has a row.
     pub fn has(&self, peer: PeerClass) -> bool {
-        self.get(peer).is_some()
+        self.places.get(peer) != 0
     }
 
     /// Give a peer class a row, which it has not.
     pub fn insert(&mut self, peer: PeerClass, filter: FilterId) {
-        let (at, bit, below) = place(peer);
-        if self.words.len() <= at {
-            let before = number(self.len());
-            self.words.resize(at + 1, Word { bits: 0, before });
+        debug_assert!(!self.has(peer));
+        let place = self.count(filter) + 1;
+        if u64::from(place) > self.places.mask() {
+            let narrow = std::mem::replace(&mut self.places, Places::new(place, peer));
+            for at in 0..narrow.len() {
+                match narrow.get(at) {
+                    0 => {}
+                    place => self.places.set(at, place),
+                }
+            }
         }
-        debug_assert_eq!(self.words[at].bits & bit, 0);
-        let place = self.count(filter);
-        self.places.insert(self.words[at].rank(below), place);
-        self.words[at].bits |= bit;
-        for later in &mut self.words[at + 1..] {
-            later.before += 1;
-        }
+        self.places.set(peer, place);
+        self.rows += 1;
     }
 
     /// Count one more row of a filter; return its place.
@@ -157,66 +127,47 @@ impl RowMap {
 
     /// Take the row of a peer class away.
     pub fn remove(&mut self, peer: PeerClass) -> Option<FilterId> {
-        let (at, bit, below) = place(peer);
-        let word = self.words.get_mut(at).filter(|word| word.bits & bit != 0)?;
-        let rank = word.rank(below);
-        word.bits &= !bit;
-        for later in &mut self.words[at + 1..] {
-            later.before -= 1;
-        }
-        let (filter, rows) = &mut self.filters[self.places.remove(rank)];
+        let place = self.places.get(peer).checked_sub(1)?;
+        self.places.set(peer, 0);
+        self.rows -= 1;
+        let (filter, rows) = &mut self.filters[place as usize];
         *rows -= 1;
         Some(*filter)
     }
 
     /// Give back memory that was kept for more.
     pub fn trim(&mut self) {
-        self.words.shrink_to_fit();
-        self.places.trim();
+        self.places.bytes.shrink_to_fit();
         self.filters.shrink_to_fit();
     }
 
     /// All rows, by peer class.
     pub fn iter(&self) -> impl Iterator<Item = (PeerClass, FilterId)> {
-        let classes = (0..).zip(&self.words).flat_map(|(at, word)| {
-            (0..BITS).filter(|bit| word.bits & (1 << bit) != 0).map(move |bit| at * BITS + bit)
-        });
-        classes.zip((0..self.len()).map(|row| self.filters[self.places.get(row)].0))
+        (0..self.places.len()).filter_map(|peer| Some((peer, self.get(peer)?)))
     }
 
     /// How many rows there are.
     pub fn len(&self) -> usize {
-        self.places.len()
+        self.rows as usize
     }
 }
 
 impl FromIterator<(PeerClass, FilterId)> for RowMap {
     /// Of peer classes in any order, each once.
     fn from_iter<T: IntoIterator<Item = (PeerClass, FilterId)>>(rows: T) -> Self {
-        let mut rows: Vec<_> = rows.into_iter().collect();
-        rows.sort_unstable();
-        let last = rows.last().map(|(peer, _)| place(*peer).0 + 1);
-        let mut words = vec![Word { bits: 0, before: 0 }; last.unwrap_or(0)];
-        for (peer, _) in &rows {
-            let (at, bit, _) = place(*peer);
-            words[at].bits |= bit;
-        }
-        let mut before = 0;
-        for word in &mut words {
-            word.before = before;
-            before += word.bits.count_ones();
-        }
+        let rows: Vec<_> = rows.into_iter().collect();
+        let Some(last) = rows.iter().map(|(peer, _)| *peer).max() else { return Self::default() };
         let mut ids: Vec<_> = rows.iter().map(|(_, filter)| *filter).collect();
         ids.sort_unstable();
         ids.dedup();
         let mut filters: Vec<_> = ids.iter().map(|id| (*id, 0)).collect();
-        let mut places = Vec::with_capacity(rows.len());
-        for (_, filter) in rows {
-            let at = ids.partition_point(|id| *id < filter);
+        let mut places = Places::new(number(ids.len()), last);
+        for (peer, filter) in &rows {
+            let at = ids.partition_point(|id| id < filter);
             filters[at].1 += 1;
-            places.push(number(at));
+            places.set(*peer, number(at + 1));
         }
-        Self { words, places: Places::of(places), filters }
+        Self { places, rows: number(rows.len()), filters }
     }
 }
 
