@@ -15,12 +15,14 @@ pytestmark = needs("nft")
 
 CLIENT, CLIENT6 = pod_addresses("n1", 1)
 SERVER, SERVER6 = pod_addresses("n2", 2)
-SERVICE = "192.0.2.1"
+SERVICE, SERVICE6 = "192.0.2.1", "2001:db8:5e::1"
 RULES = f"""
 table inet nat {{
   chain to {{ type nat hook prerouting priority dstnat; ip daddr {SERVICE} dnat ip to {SERVER}
+    ip6 daddr {SERVICE6} dnat ip6 to {SERVER6}
   }}
   chain from {{ type nat hook postrouting priority srcnat; ip saddr {CLIENT} masquerade
+    ip6 saddr {CLIENT6} masquerade
   }}
 }}
 """
@@ -48,7 +50,13 @@ def test_true_ends_whatever_nat_makes_of_them(cluster: Lab) -> None:
     ]
     assert cluster.ask(asked, [True] * len(asked)) == [True] * len(asked)
     cluster.alias(SERVICE, SERVER)
-    assert cluster.ask([(CLIENT, SERVICE, "UDP", 8080)], [True]) == [True]
+    cluster.alias(SERVICE6, SERVER6)
+    by_service: list[Question] = [
+        (CLIENT, SERVICE, "UDP", 8080),
+        (CLIENT6, SERVICE6, "UDP", 8080),
+        (CLIENT6, SERVICE6, "SCTP", 90),
+    ]
+    assert cluster.ask(by_service, [True] * 3) == [True] * 3
     found = {(one.src, one.dst, one.protocol, one.port) for one in flows(node, [SERVER, SERVER6])}
     assert found == {
         (CLIENT, SERVER, 17, 53),
@@ -56,6 +64,8 @@ def test_true_ends_whatever_nat_makes_of_them(cluster: Lab) -> None:
         (CLIENT, SERVER, 1, 0),
         (CLIENT6, SERVER6, 17, 81),
         (CLIENT, SERVER, 17, 8080),
+        (CLIENT6, SERVER6, 17, 8080),
+        (CLIENT6, SERVER6, 132, 90),
     }
     assert {one.src for one in flows(node, [CLIENT])} == {CLIENT}
     assert not list(flows(node, ["10.9.9.9"]))

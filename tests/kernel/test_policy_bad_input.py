@@ -212,11 +212,11 @@ def test_what_the_kernel_refuses_is_tried_again(host: NetNS, tmp_path: Path) -> 
     enforcer.table.change = refusing = Refusing()  # type: ignore[method-assign]
     for tried in (2, 3):
         with pytest.raises(KernelError, match="Cannot allocate memory"):
-            follow(enforcer, host, False)
+            follow(enforcer, host)
         assert refusing.tried == tried
         assert enforcer.table.read(host) == before
     enforcer.table.change = change  # type: ignore[method-assign]
-    follow(enforcer, host, False)
+    follow(enforcer, host)
     now = enforcer.table.read(host)
     assert now is not None
     assert now != before

@@ -54,6 +54,7 @@ class Enforcer:
         self._lock = threading.RLock()
         self._version = 0
         self._is_sure = False
+        self._has_news = True
         self._stale: set[str] = set()
 
     def open(self, namespace: NetNS, pods: Iterable[PolicyPod]) -> None:
@@ -63,27 +64,29 @@ class Enforcer:
             KernelError: EAGAIN: it is not known what the policies are; others: the kernel refuses.
         """
         with self._lock:
-            found = self.sources.look()
-            self.problems = self.sources.problems
+            self._look()
             if not self.sources.is_whole:
                 why = "; ".join(self.problems)
                 raise KernelError(NOT_YET, f"the policies of network {self.network}", why)
-            self.world.replace(found)
             self.world.attach(pods)
             self._compile(namespace)
             self._make_sure(namespace)
 
-    def refresh(self, namespace: NetNS) -> bool:
-        """Read the sources again; whether anything came of it.
+    def refresh(self, namespace: NetNS) -> None:
+        """Read the sources again, and have the kernel do what they say.
 
         Raises:
             KernelError: the kernel refuses.
         """
         with self._lock:
-            found = self.sources.look()
-            self.problems = self.sources.problems
-            self.world.replace(found)
-            return self.sync(namespace)
+            self._look()
+            self.sync(namespace)
+
+    def _look(self) -> None:
+        """Take in what the sources say, whoever asks: their news may forbid what has begun."""
+        found = self.sources.look()
+        self.problems = self.sources.problems
+        self._has_news |= self.world.replace(found)
 
     def attach(self, namespace: NetNS, pod: PolicyPod) -> None:
         """The pod's policies are in force when this returns, and were read back.
@@ -113,7 +116,7 @@ class Enforcer:
         if why:
             raise KernelError(NOT_YET, f"the policies of {pod}", why)
         with self._lock:
-            self.world.replace(self.sources.look())
+            self._look()
 
     def detach(self, namespace: NetNS, pod: PolicyPod) -> None:
         """The pod is gone.
@@ -136,14 +139,20 @@ class Enforcer:
     # -- connections -----------------------------------------------------------------------
 
     def cut(self, namespace: NetNS) -> int:
-        """End connections that are not allowed any more; how many.
+        """End connections that the sources' news do not allow any more; how many.
 
         Raises:
             KernelError: the kernel does not answer.
         """
         with self._lock:
-            subjects = self.program.subjects
-        return cut_denied(namespace, self.world.engine, subjects)
+            if not self._has_news:
+                return 0
+            self._has_news, subjects = False, self.program.subjects
+        try:
+            return cut_denied(namespace, self.world.engine, subjects)
+        except KernelError:
+            self._has_news = True
+            raise
 
     def tidy(self, namespace: NetNS) -> None:
         """Forget connections of pods that are gone, before others get their addresses.

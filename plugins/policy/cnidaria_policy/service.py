@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 
 async def serve(net: Network[PolicyConfig], node: Node) -> None:
     """Follow the sources of a network's policies, until cancelled."""
-    told, is_first = "", True
+    told = ""
     shadows = Shadows()
     loop, happened = asyncio.get_running_loop(), asyncio.Event()
     followed: Enforcer | None = None
@@ -42,8 +42,7 @@ async def serve(net: Network[PolicyConfig], node: Node) -> None:
             followed = enforcer
             try:
                 await asyncio.to_thread(enforcer.sources.start, changed)
-                await asyncio.to_thread(follow, enforcer, node.namespace, is_first)
-                is_first = False
+                await asyncio.to_thread(follow, enforcer, node.namespace)
                 foreign = await asyncio.to_thread(shadows.look, node.namespace)
                 problems = "; ".join([*enforcer.problems, *foreign])
             except KernelError as error:
@@ -78,18 +77,15 @@ class Shadows:
         return self._found
 
 
-def follow(enforcer: Enforcer, namespace: NetNS, is_first: bool) -> None:
+def follow(enforcer: Enforcer, namespace: NetNS) -> None:
     """What the sources say now is in force when this returns, for old connections too.
-
-    Args:
-        is_first: connections may be there from before it was known what changed.
 
     Raises:
         KernelError: the kernel refuses.
     """
-    if enforcer.refresh(namespace) or is_first:
-        cut = enforcer.cut(namespace)
-        if cut:
-            log.info("network %s: ended %d connections", enforcer.network, cut)
+    enforcer.refresh(namespace)
+    cut = enforcer.cut(namespace)
+    if cut:
+        log.info("network %s: ended %d connections", enforcer.network, cut)
     enforcer.tidy(namespace)
     enforcer.reconcile()

@@ -35,16 +35,17 @@ class World:
         """The local pod that has the address, as ``namespace/name``; ``""`` if none."""
         return self._names.get(address, "")
 
-    def replace(self, objects: Mapping[Key, Json]) -> None:
-        """Take these instead of what the sources said before."""
+    def replace(self, objects: Mapping[Key, Json]) -> bool:
+        """Take these instead of what the sources said before; whether they are others."""
         if objects is self._objects:
-            return
+            return False
         gone = self._objects.keys() - objects.keys()
         more = [key for key, obj in objects.items() if self._objects.get(key) != obj]
         self._objects = objects
         self.engine.load([self._told(key, objects[key]) for key in more])
         for key in gone:
             self._forget(key)
+        return bool(more or gone)
 
     def _told(self, key: Key, obj: Json) -> Json:
         local = self._local.get(key[1:]) if key[0] == "Pod" else None
