@@ -49,9 +49,9 @@ def cluster() -> Iterator[Lab]:
 
 
 @pytest.fixture
-def host(cluster: Lab) -> Iterator[NetNS]:
+def host(cluster: Lab) -> NetNS:
     cluster.forget_connections()
-    yield cluster.nodes["n1"]
+    return cluster.nodes["n1"]
 
 
 @pytest.fixture
