@@ -34,6 +34,7 @@ from cnidaria.cni.fields import (
 from cnidaria.cni.result import Result
 from cnidaria.hookspecs import hookimpl
 from cnidaria.ipam import LeaseSet
+from cnidaria.metrics import Histogram, Metric, Sample
 from cnidaria.plan import expr
 from cnidaria.plan.objects import (
     Address,
@@ -76,12 +77,14 @@ __all__ = [
     "Documents",
     "Encap",
     "Fdb",
+    "Histogram",
     "InterfaceName",
     "IpAddress",
     "LeaseSet",
     "LinkUp",
     "MacAddress",
     "Macvlan",
+    "Metric",
     "Mode",
     "ModeConfig",
     "Neighbour",
@@ -105,6 +108,7 @@ __all__ = [
     "Result",
     "Route",
     "Rule",
+    "Sample",
     "Section",
     "StoreError",
     "Sysctl",

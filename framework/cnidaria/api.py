@@ -22,6 +22,7 @@ from cnidaria.cni.fields import Doc, InterfaceName, ModeConfig, Range
 from cnidaria.cni.result import Result
 from cnidaria.ipam import LeaseSet
 from cnidaria.kernel.netns import NetNS
+from cnidaria.metrics import Sample
 from cnidaria.plan.attachment import alias_of
 from cnidaria.plan.objects import Object
 from cnidaria.plan.plan import Plan
@@ -222,6 +223,16 @@ class Mode(Generic[C]):
         changes; cancelled at the end.  An error is logged, and it is started again after a while.
         Long work belongs into ``asyncio.to_thread``.
         """
+
+    def metrics(self, net: Network[C], host: NetNS) -> Iterable[Sample]:  # noqa: ARG002
+        """In the agent, each time that somebody asks: what is measured of this network.
+
+        One of the labels should be the network's name. Must be quick: a scraper waits.
+
+        Args:
+            host: the node's network namespace.
+        """
+        return ()
 
 
 AnyMode = Mode[Any]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from cnidaria.cli import COMMANDS
 from cnidaria.cluster import ClusterConfig
 from cnidaria.cni.errors import Code
 from cnidaria.cni.fields import json_schema
+from cnidaria.node.metrics import METRICS
 from cnidaria.plan import objects
 from cnidaria_flat import FlatConfig
 from cnidaria_overlay import OverlayConfig
@@ -73,3 +75,13 @@ def test_every_kind_of_object_is_documented(kind: str) -> None:
 @pytest.mark.parametrize("name", kinds.__all__)
 def test_everything_for_kinds_is_documented(name: str) -> None:
     assert f"`{name}`" in MODES
+
+
+METRIC_ROW = re.compile(r"^\| `(cnidaria_\w+)` \| (\w+) \| ([\w, ]*) \|", re.MULTILINE)
+
+
+def test_every_metric_is_documented_and_no_other() -> None:
+    """Name, type and labels."""
+    wanted = [(one.name, one.type, ", ".join(one.labels)) for one in METRICS]
+    found = [(name, kind, labels.strip()) for name, kind, labels in METRIC_ROW.findall(NODE)]
+    assert sorted(found) == sorted(wanted)

@@ -15,6 +15,7 @@ COMMANDS = {
     "init": "write a conflist to start from",
     "plan": "what a network would be on this node, and what a pod would get: a dry run",
     "status": "what this node's networks do, and what is wrong",
+    "metrics": "what the agent has measured, as Prometheus reads it",
     "pods": "the attachments of this node",
     "cluster": "the other nodes, and what addresses they have",
     "modes": "the installed network modes and their keys",
@@ -111,7 +112,17 @@ def expected_errors() -> tuple[type[Exception], ...]:
     from cnidaria.cluster import StoreError
     from cnidaria.cni.errors import CniError
     from cnidaria.node.install import InstallError
+    from cnidaria.node.report import NoAnswerError
     from cnidaria.node.settings import SettingsError
     from cnidaria.plugins import PluginError
 
-    return (OSError, CniError, InstallError, NotReady, PluginError, SettingsError, StoreError)
+    return (
+        OSError,
+        CniError,
+        InstallError,
+        NoAnswerError,
+        NotReady,
+        PluginError,
+        SettingsError,
+        StoreError,
+    )

@@ -5,12 +5,14 @@ from __future__ import annotations
 import argparse
 import asyncio
 import logging
+from dataclasses import replace
 
 from cnidaria.cli.options import add_paths, settings
 
 EXAMPLE = """\
 examples:
   cnidaria agent
+  cnidaria agent --metrics 127.0.0.1:9469
   cnidaria agent --conf-dir /etc/cni/net.d --log-level debug
 
 signals: TERM and INT finish the calls under way and end; HUP reads the conflists again.
@@ -22,6 +24,11 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.epilog = EXAMPLE
     add_paths(parser, conf_dir=True)
     parser.add_argument(
+        "--metrics",
+        metavar="ADDRESS:PORT",
+        help="where a scraper gets metrics by HTTP, at /metrics; default: nowhere",
+    )
+    parser.add_argument(
         "--log-level",
         choices=("debug", "info", "warning", "error"),
         default="info",
@@ -31,10 +38,14 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     from cnidaria.node.agent import Agent
+    from cnidaria.node.settings import listen
     from cnidaria.plugins import load
 
     logging.basicConfig(
         level=options.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s"
     )
-    asyncio.run(Agent(settings(options), load()).run())
+    found = settings(options)
+    if options.metrics is not None:
+        found = replace(found, metrics=listen("--metrics", options.metrics))
+    asyncio.run(Agent(found, load()).run())
     return 0

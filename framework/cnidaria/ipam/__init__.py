@@ -10,7 +10,7 @@ from cnidaria.ipam.config import Claim, IpamConfig, ipam_type
 from cnidaria.ipam.keys import IPAM_TYPE, ClusterPool, IpamKeys
 from cnidaria.ipam.leases import LeaseSet, Owner
 from cnidaria.ipam.own import own_addresses
-from cnidaria.ipam.pools import Pools
+from cnidaria.ipam.pools import Pools, Usage
 from cnidaria.ipam.prefixes import prefixes, prefixes_of_foreign
 from cnidaria.ipam.requested import Requested, requested
 
@@ -24,6 +24,7 @@ __all__ = [
     "Owner",
     "Pools",
     "Requested",
+    "Usage",
     "ipam_type",
     "own_addresses",
     "prefixes",

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from cnidaria_core import AddressPool, AddressReserved, AddressTaken, PoolExhausted
@@ -44,6 +45,24 @@ MOST: Final = 3
 
 OWN_MOST: Final = 256
 """So many addresses of the node itself are passed over."""
+
+
+@dataclass(frozen=True)
+class Usage:
+    """How a pool is used, in addresses.
+
+    Attributes:
+        name: its ranges.
+        reserved: for pods that are not there.
+        free: the others, those that rest among them.
+        is_block: whether it was claimed of a cluster's pool.
+    """
+
+    name: str
+    taken: int
+    reserved: int
+    free: int
+    is_block: bool
 
 
 class Pools:
@@ -167,6 +186,18 @@ class Pools:
                         f"{stats['taken']} of {stats['capacity']} are taken, "
                         f"{stats['reserved']} are reserved",
                     )
+
+    def usage(self, network: str, config: IpamConfig) -> list[Usage]:
+        """How the pools of a network are used now."""
+        found: list[Usage] = []
+        with self._lock:
+            for ranges, spec in config.pools:
+                stats = self._ledger(network).pool(spec).stats()
+                taken, reserved = stats["taken"], stats["reserved"]
+                free = stats["capacity"] - taken - reserved
+                is_block = ranges.ranges[0].path.startswith("ipam.clusterPools")
+                found.append(Usage(str(ranges), taken, reserved, free, is_block))
+        return found
 
     def holder(self, network: str, address: str) -> Owner | None:
         """Who holds an address (canonical) in a network."""

@@ -22,6 +22,7 @@ from cnidaria.ipam import (
     LeaseSet,
     Owner,
     Pools,
+    Usage,
     ipam_type,
     own_addresses,
     prefixes,
@@ -99,6 +100,16 @@ class Addresses:
             return []
         sets = IpamConfig.of(conf, self.claim(conf, cluster)).sets
         return [one for ranges in sets for one in ranges.ranges]
+
+    def usage(self, conf: NetConf, cluster: ClusterConfig | None) -> list[Usage]:
+        """How our own pools of a network are used; none where others hand out.
+
+        Raises:
+            CniError: see :meth:`IpamConfig.of`.
+        """
+        if not conf.ipam or ipam_type(conf.ipam) != IPAM_TYPE:
+            return []
+        return self._pools.usage(conf.name, IpamConfig.of(conf, self.claim(conf, cluster)))
 
     def releasing(self, attachment: Attachment) -> None:
         """Have the plugin that lent the addresses take them back, before we forget whose they are.

@@ -10,10 +10,14 @@ import gc
 import logging
 import signal
 from collections.abc import Callable, Coroutine
+from functools import partial
 from typing import Any
 
 from cnidaria.kernel.netns import NetNS
+from cnidaria.node.calls import Calls
+from cnidaria.node.endpoint import Endpoint
 from cnidaria.node.keeper import Keeper
+from cnidaria.node.metrics import Metrics
 from cnidaria.node.server import Server
 from cnidaria.node.settings import Settings
 from cnidaria.node.state import LOCK_WAIT, State, open_state
@@ -61,7 +65,9 @@ class Agent:
             await asyncio.to_thread(state.networks.retire_forgotten, but=host.cookie)
             keeper = Keeper(self._settings, state, host)
             await keeper.refresh()
-            server = Server(self._settings.socket, state.service(keeper.tends, keeper.clash).answer)
+            calls = Calls(state.service(keeper.tends, keeper.clash).answer)
+            metrics = Metrics(state, keeper, host, calls)
+            server = Server(self._settings.socket, metrics.answer)
             self._handle_signals(keeper)
             server.listen()
             gc.collect()
@@ -69,7 +75,10 @@ class Agent:
             log.info("listening on %s", self._settings.socket)
             self._ready()
             with keeper.repairer:
-                jobs = keeper.run(), sweep(state, host), guard(state, host, server)
+                jobs = [keeper.run(), sweep(state, host), guard(state, host, server)]
+                if self._settings.metrics:
+                    tell = partial(keeper.note, "metrics")
+                    jobs.append(Endpoint(self._settings.metrics, metrics.text, tell).run())
                 await self._work(*jobs)
             log.info("stopping")
             await asyncio.to_thread(keeper.stop)

@@ -34,6 +34,7 @@ class Call:
         stdin: the network configuration as it came.
         fds: open namespaces by role, ``host`` (the caller's) and ``pod``; :meth:`close` ends them.
         pod_errno: why ``CNI_NETNS`` could not be opened, 0 if it was or was not set.
+        ask: what the command line wants to know of the agent; ``""``: it is a call.
     """
 
     id: bytes
@@ -42,6 +43,7 @@ class Call:
     stdin: bytes
     fds: dict[str, int] = field(default_factory=dict)
     pod_errno: int = 0
+    ask: str = ""
 
     @property
     def name(self) -> str:
@@ -75,14 +77,24 @@ def frame(message: Mapping[str, Any]) -> bytes:
 
 def version_call() -> bytes:
     """The frame of a VERSION call, which needs nothing and changes nothing."""
+    return _request({"CNI_COMMAND": "VERSION"}, "")
+
+
+def question(ask: str) -> bytes:
+    """The frame of a question, see :class:`Call`. Who does not know it takes it for a bad call."""
+    return _request({}, ask)
+
+
+def _request(env: Mapping[str, str], ask: str) -> bytes:
     return frame(
         {
             "v": VERSION,
             "id": bytes(16),
             "argv0": "cnidaria",
-            "env": {"CNI_COMMAND": "VERSION"},
+            "env": env,
             "stdin": b"",
             "fds": [],
+            "ask": ask,
         }
     )
 
@@ -121,6 +133,7 @@ def parse_call(body: bytes, fds: Sequence[int] | None) -> Call:
             stdin=bytes(raw["stdin"]),
             fds={str(role): int(number) for role, number in numbers.items()},
             pod_errno=int(raw.get("pod_errno") or 0),
+            ask=str(raw.get("ask") or ""),
         )
     except (ValueError, TypeError, KeyError, AttributeError, msgpack.UnpackException) as error:
         raise FrameError(f"not a request: {type(error).__name__}: {error}") from error

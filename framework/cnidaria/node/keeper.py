@@ -10,7 +10,7 @@ import asyncio
 import logging
 import threading
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict
 from typing import Any
@@ -46,10 +46,15 @@ class Keeper:
     Attributes:
         problems: why a network, or a file of the directory, is not in force.
         repairer: puts back what others remove, while it is entered.
+        opened: the networks that are in force, as they were at the last look.
+        syncs, sync_errors: how often the node's state was reconciled, and what could not be.
     """
 
     def __init__(self, settings: Settings, state: State, host: NetNS) -> None:
         self.problems: dict[str, str] = {}
+        self.opened: list[Opened] = []
+        self.syncs = 0
+        self.sync_errors = 0
         self._settings = settings
         self._state = state
         self._host = host
@@ -65,6 +70,28 @@ class Keeper:
         self._unsure = False  # what some network needs cannot be known now: nothing is taken away
         self._told: dict[str, Any] = {}
         self._clashes: dict[NetworkId, str] = {}
+        self._notes: dict[str, str] = {}
+
+    @property
+    def configured(self) -> Collection[NetworkId]:
+        """The networks of the conflists."""
+        return self._configured.keys()
+
+    @property
+    def objects(self) -> int:
+        """How many objects the node itself must have."""
+        return len(self._reconciler.desired)
+
+    def all_problems(self) -> dict[str, str]:
+        """Everything that is wrong."""
+        return {**self._notes, **self.problems, **self._services.problems}
+
+    def note(self, what: str, why: str) -> None:
+        """Tell what is wrong elsewhere in the agent; ``""``: nothing any more."""
+        self._notes.pop(what, None)
+        if why:
+            self._notes[what] = why
+        self.wake()
 
     def wake(self) -> None:
         """Look now."""
@@ -106,6 +133,7 @@ class Keeper:
         for what, why in self.problems.items():
             if before.get(what) != why:
                 log.warning("%s: %s", what, why)
+        self.opened = opened
         self._follow(opened)
         self._services.follow(opened)
         self._report(opened)
@@ -114,7 +142,7 @@ class Keeper:
         """Tell ``cnidaria status`` what there is."""
         told = {
             "networks": dict(map(describe, opened)),
-            "problems": {**self.problems, **self._services.problems},
+            "problems": self.all_problems(),
             "repairs": dict(self.repairer.counts),
         }
         if told != self._told:
@@ -215,11 +243,14 @@ class Keeper:
         due = now >= self._compare_at
         if desired == self._reconciler.desired and not due:
             return
+        self.syncs += 1
         try:
             changes = self._reconciler.sync(desired, scope, whole=due)
         except KernelError as error:
+            self.sync_errors += 1
             self._problem("kernel", str(error))
             return
+        self.sync_errors += len(changes.errors)
         for obj in changes.withdrawn:
             log.info("withdrew %s", obj)
         for failure in changes.errors:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 from cnidaria.api import NodeInfo, Peer
 from cnidaria.cluster import (
@@ -19,6 +21,21 @@ Handle = tuple[str, str]
 """A store's URL and this node's name in it."""
 
 
+@dataclass(frozen=True)
+class News:
+    """How it is with a store.
+
+    Attributes:
+        is_reachable: whether nothing is wrong with it.
+        at: when its view last changed, seconds since the epoch; 0: it was never seen.
+        nodes: how many live, by that view.
+    """
+
+    is_reachable: bool
+    at: float = 0.0
+    nodes: int = 0
+
+
 class Membership:
     """Opens each store once, whatever number of networks name it. Thread-safe."""
 
@@ -26,6 +43,7 @@ class Membership:
         self._stores = stores
         self._open: dict[Handle, ClusterStore] = {}
         self._views: dict[Handle, ClusterView] = {}
+        self._seen: dict[Handle, float] = {}
         self._told: dict[tuple[Handle, str], object] = {}
         self._lock = threading.Lock()
 
@@ -52,6 +70,16 @@ class Membership:
     def seen(self, config: ClusterConfig, view: ClusterView) -> None:
         """Remember the newest view of a store that is followed."""
         self._views[_handle(config)] = view
+        self._seen[_handle(config)] = time.time()
+
+    def news(self, config: ClusterConfig) -> News:
+        """How it is with a store, by what is known here: nothing is asked."""
+        handle = _handle(config)
+        store, view = self._open.get(handle), self._views.get(handle)
+        reachable = store is not None and store.problem is None
+        if view is None:
+            return News(reachable)
+        return News(reachable, self._seen.get(handle, 0.0), len(view.nodes))
 
     def publish(
         self, config: ClusterConfig, node: NodeInfo, network: str, prefixes: tuple[str, ...]

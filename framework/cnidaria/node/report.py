@@ -10,7 +10,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final, Literal
 
-from cnidaria.node.frame import LENGTH, FrameError, body_length, parse_reply, version_call
+from cnidaria.node.frame import (
+    LENGTH,
+    FrameError,
+    Reply,
+    body_length,
+    parse_reply,
+    question,
+    version_call,
+)
 from cnidaria.node.settings import Settings
 from cnidaria.plan.journal import Journal
 from cnidaria.plan.store import Attachment, Store
@@ -48,28 +56,63 @@ def attachments(settings: Settings, clock: float) -> list[Attachment]:
 
 
 AgentState = Literal["absent", "silent", "answers"]
+Form = Literal["text", "json"]
+
+
+class NoAnswerError(Exception):
+    """No agent answers; the text says where, and what would help."""
+
+
+def exchange(settings: Settings, request: bytes, patience: float) -> Reply:
+    """The agent's answer to a frame, within ``patience`` seconds.
+
+    Raises:
+        OSError: nobody listens, or not in time.
+        FrameError: what came is no answer.
+    """
+    deadline = time.monotonic() + patience
+    with socket.socket(socket.AF_UNIX) as agent:
+        agent.settimeout(patience)
+        agent.connect(os.fspath(settings.socket))
+        agent.sendall(request)
+        data = b""
+        while len(data) < LENGTH.size or len(data) < LENGTH.size + body_length(data[:4]):
+            agent.settimeout(max(deadline - time.monotonic(), 0.001))
+            more = agent.recv(1 << 16)
+            if not more:
+                raise FrameError(f"the answer ends after {len(data)} bytes")
+            data += more
+        return parse_reply(data[LENGTH.size :])
 
 
 def ask_agent(settings: Settings, patience: float = PATIENCE) -> AgentState:
     """Whether an agent is there, and answers within ``patience`` seconds (a VERSION call)."""
-    deadline = time.monotonic() + patience
-    with socket.socket(socket.AF_UNIX) as probe:
-        try:
-            probe.settimeout(patience)
-            probe.connect(os.fspath(settings.socket))
-            probe.sendall(version_call())
-            data = b""
-            while len(data) < LENGTH.size or len(data) < LENGTH.size + body_length(data[:4]):
-                probe.settimeout(max(deadline - time.monotonic(), 0.001))
-                more = probe.recv(1 << 16)
-                if not more:
-                    return "silent"
-                data += more
-            return "answers" if parse_reply(data[LENGTH.size :]).exit == 0 else "silent"
-        except (FileNotFoundError, ConnectionRefusedError, NotADirectoryError):
-            return "absent"
-        except (OSError, FrameError):
-            return "silent"
+    try:
+        reply = exchange(settings, version_call(), patience)
+    except (FileNotFoundError, ConnectionRefusedError, NotADirectoryError):
+        return "absent"
+    except (OSError, FrameError):
+        return "silent"
+    return "answers" if reply.exit == 0 else "silent"
+
+
+def metrics(settings: Settings, form: Form) -> bytes:
+    """What the agent has measured.
+
+    Raises:
+        NoAnswerError: there is no agent, or it does not answer in time.
+    """
+    try:
+        reply = exchange(settings, question(f"metrics {form}"), settings.timeout)
+    except (FileNotFoundError, ConnectionRefusedError, NotADirectoryError):
+        why = f"no agent listens on {settings.socket}: start one with `cnidaria agent`"
+        raise NoAnswerError(why) from None
+    except (OSError, FrameError) as error:
+        raise NoAnswerError(f"the agent on {settings.socket} does not answer: {error}") from None
+    if reply.exit != 0:
+        why = (reply.stderr or reply.stdout).decode(errors="replace")
+        raise NoAnswerError(f"the agent on {settings.socket} says: {why}")
+    return reply.stdout
 
 
 def agent_answers(settings: Settings) -> bool:

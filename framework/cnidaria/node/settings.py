@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
+from ipaddress import ip_address
 from pathlib import Path
 
 STATE_DIR = "/run/cnidaria"
@@ -25,19 +26,21 @@ class Settings:
         socket: where the agent listens.
         conf_dir: the directory that the runtime reads its conflists from.
         timeout: seconds until a call is given up.
+        metrics: address and port where a scraper may ask for metrics over HTTP.
     """
 
     state_dir: Path = Path(STATE_DIR)
     socket: Path = Path(STATE_DIR, "agent.sock")
     conf_dir: Path = Path(CONF_DIR)
     timeout: float = 60.0
+    metrics: tuple[str, int] | None = None
 
     @classmethod
     def from_env(cls, env: Mapping[str, str] = os.environ) -> Settings:
-        """Read ``CNIDARIA_STATE_DIR``, ``_SOCKET``, ``_CONF_DIR`` and ``_TIMEOUT``.
+        """Read ``CNIDARIA_STATE_DIR``, ``_SOCKET``, ``_CONF_DIR``, ``_TIMEOUT``, ``_METRICS``.
 
         Raises:
-            SettingsError: the timeout is no positive number.
+            SettingsError: the timeout is no positive number, or ``_METRICS`` no place to listen.
         """
         state = Path(env.get("CNIDARIA_STATE_DIR", STATE_DIR))
         timeout = env.get("CNIDARIA_TIMEOUT", "60")
@@ -53,4 +56,30 @@ class Settings:
             socket=Path(env.get("CNIDARIA_SOCKET", state / "agent.sock")),
             conf_dir=Path(env.get("CNIDARIA_CONF_DIR", CONF_DIR)),
             timeout=seconds,
+            metrics=listen("CNIDARIA_METRICS", env.get("CNIDARIA_METRICS", "")),
         )
+
+
+def listen(name: str, text: str) -> tuple[str, int] | None:
+    """Address and port of ``127.0.0.1:9469`` or ``[::1]:9469``; ``None`` of an empty text.
+
+    Args:
+        name: of the setting, for errors.
+
+    Raises:
+        SettingsError: it is neither.
+    """
+    if not text:
+        return None
+    host, _, port = text.rpartition(":")
+    inside = host[1:-1] if host[:1] + host[-1:] == "[]" else host
+    try:
+        address = ip_address(inside)
+        if (address.version == 6) is (inside is host) or not port.isascii() or not port.isdigit():
+            raise ValueError(text)
+        if not 0 < int(port) < 1 << 16:
+            raise ValueError(port)
+    except ValueError:
+        problem = "must be an address and a port, such as 127.0.0.1:9469 or [::1]:9469"
+        raise SettingsError(f"{name} = {text!r}: {problem}") from None
+    return inside, int(port)
