@@ -239,7 +239,9 @@ class Enforcer:
             if self._is_sure and self.table.is_untouched(namespace):
                 return Batch()
             have = self.table.read(namespace)
-            return difference(have or Ruleset(), self.program.rules)
+            batch = difference(have or Ruleset(), self.program.rules)
+            self._is_sure = not len(batch)
+            return batch
 
     def unlike(self, namespace: NetNS, pod: PolicyPod) -> list[str]:
         """What the kernel does not have, or has otherwise, of what concerns the pod.

@@ -56,6 +56,10 @@ class Object(
         """Its identity in its namespace: two objects of the same key cannot both be there."""
         raise NotImplementedError(f"{type(self).__name__}.key")
 
+    def __hash__(self) -> int:
+        """Of its place: what it has there may be of any kind."""
+        return hash((self.where, self.key))
+
     def ends(self) -> tuple[End, ...]:
         """All ends of the link that it makes; none if it makes no link."""
         return ()
