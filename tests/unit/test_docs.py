@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from cnidaria import hookspecs, kinds
+from cnidaria import Metric, hookspecs, kinds
 from cnidaria.cli import COMMANDS
 from cnidaria.cluster import ClusterConfig
 from cnidaria.cni.errors import Code
@@ -17,6 +17,7 @@ from cnidaria.plan import objects
 from cnidaria_flat import FlatConfig
 from cnidaria_overlay import OverlayConfig
 from cnidaria_policy import PolicyConfig
+from cnidaria_policy import metrics as policy_metrics
 
 DOCS = Path(__file__).parents[2] / "docs"
 MODES = (DOCS / "modes.md").read_text()
@@ -80,8 +81,11 @@ def test_everything_for_kinds_is_documented(name: str) -> None:
 METRIC_ROW = re.compile(r"^\| `(cnidaria_\w+)` \| (\w+) \| ([\w, ]*) \|", re.MULTILINE)
 
 
-def test_every_metric_is_documented_and_no_other() -> None:
+@pytest.mark.parametrize(
+    ("page", "metrics"), [("node.md", METRICS), ("policy.md", policy_metrics.METRICS)]
+)
+def test_every_metric_is_documented_and_no_other(page: str, metrics: tuple[Metric, ...]) -> None:
     """Name, type and labels."""
-    wanted = [(one.name, one.type, ", ".join(one.labels)) for one in METRICS]
-    found = [(name, kind, labels.strip()) for name, kind, labels in METRIC_ROW.findall(NODE)]
-    assert sorted(found) == sorted(wanted)
+    wanted = [(one.name, one.type, ", ".join(one.labels)) for one in metrics]
+    rows = METRIC_ROW.findall((DOCS / page).read_text())
+    assert sorted((name, kind, labels.strip()) for name, kind, labels in rows) == sorted(wanted)

@@ -9,9 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cnidaria import Histogram, Metric, Sample
+from cnidaria import CniError, Code, Histogram, Metric, Sample
 from cnidaria.metrics import Page, number
+from cnidaria.node.calls import Calls
+from cnidaria.node.frame import Call, Reply
+from cnidaria.node.metrics import without_secrets
 from cnidaria.node.settings import Settings, SettingsError
+from cnidaria_policy.metrics import Packets
 from support.metrics import parse, types
 
 GAUGE = Metric("cnidaria_depth_bytes", "gauge", "How deep.", ("network", "what"))
@@ -163,3 +167,67 @@ def test_where_metrics_cannot_be_told(text: str) -> None:
         Settings.from_env({"CNIDARIA_METRICS": text})
     problem = "must be an address and a port, such as 127.0.0.1:9469 or [::1]:9469"
     assert str(caught.value) == f"CNIDARIA_METRICS = {text!r}: {problem}"
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("sqlite:/var/lib/cluster.db", "sqlite:/var/lib/cluster.db"),
+        ("etcd://me:secret@db.example:2379/cni?token=x", "etcd://db.example:2379/cni"),
+        ("etcd://db.example", "etcd://db.example"),
+        ("redis:db?password=x", "redis:db"),
+    ],
+)
+def test_a_store_is_told_without_secrets(url: str, shown: str) -> None:
+    assert without_secrets(url) == shown
+
+
+# -- calls -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("reply", "code"),
+    [
+        (Reply(0, b"{}"), "0"),
+        (Reply(1, CniError(Code.KERNEL_REFUSED, "no").to_json("1.0.0")), "106"),
+        (Reply(1, b'{"code": 4711}'), "other"),
+        (Reply(1, b'{"code": "x"}'), "other"),
+        (Reply(1, b"[]"), "other"),
+        (Reply(1, b""), "other"),
+    ],
+)
+def test_calls_are_counted_by_verb_and_code(reply: Reply, code: str) -> None:
+    calls = Calls(lambda _: reply)
+    for verb in ("ADD", "VERSION", "SING", ""):
+        assert calls.answer(Call(b"", "cnidaria-flat", {"CNI_COMMAND": verb}, b"")) is reply
+    found = parse(page(*calls.samples()).text())
+    counted = {
+        place: n for place, n in found.items() if place[0] == "cnidaria_cni_calls_total" and n
+    }
+    assert counted == {
+        ("cnidaria_cni_calls_total", (("code", code), ("verb", "ADD"))): 1,
+        ("cnidaria_cni_calls_total", (("code", code), ("verb", "other"))): 2,
+    }
+    assert found["cnidaria_cni_call_duration_seconds_count", (("verb", "ADD"),)] == 1
+
+
+# -- what the kernel has counted -------------------------------------------------------------------
+
+counts = st.dictionaries(
+    st.sampled_from(["allow-1", "allow-2", "deny-1", "deny-1-audit-2", "torn", "filter-1"]),
+    st.integers(0, 9),
+)
+
+
+@given(st.lists(counts))
+def test_sums_of_packets_never_fall(readings: list[dict[str, int]]) -> None:
+    """Whatever chains come, go and are made anew; what is only added is counted exactly."""
+    packets = Packets()
+    for reading in readings:
+        before = dict(packets.sums)
+        packets.take(reading)
+        assert all(packets.sums[verdict] >= count for verdict, count in before.items())
+    before = dict(packets.sums)
+    packets.take({**packets._before, "deny-9": 2, "allow-9": 3, "torn-9": 0, "x": 7})
+    more = {verdict: packets.sums[verdict] - count for verdict, count in before.items()}
+    assert more == {"allowed": 3, "denied": 2, "reset": 0, "audited": 0}

@@ -84,6 +84,28 @@ def read_chains(session: Session, family: str, table: str) -> Iterator[NftChain]
             yield _chain(family, attrs, rules.get(string(attrs[nf.NFTA_CHAIN_NAME]), ()))
 
 
+def read_counters(session: Session, family: str, table: str) -> dict[str, int]:
+    """How many packets the counters of each chain of a table have counted, where it has any."""
+    found: dict[str, int] = {}
+    names = text(nf.NFTA_RULE_TABLE, table)
+    for found_family, attrs in dump(session, nf.NFT_MSG_GETRULE, family, names):
+        raw = attrs.get(nf.NFTA_RULE_EXPRESSIONS, b"")
+        if b"counter\0" not in raw:  # as most rules have none
+            continue
+        if (found_family, string(attrs[nf.NFTA_RULE_TABLE])) == (family, table):
+            chain = string(attrs[nf.NFTA_RULE_CHAIN])
+            found[chain] = found.get(chain, 0) + sum(_counted(raw))
+    return found
+
+
+def _counted(exprs: bytes) -> Iterator[int]:
+    for _, raw in codec.attribute_list(exprs):
+        expr = codec.attributes(raw)
+        if string(expr[nf.NFTA_EXPR_NAME]) == "counter":
+            data = codec.attributes(expr[nf.NFTA_EXPR_DATA])
+            yield int.from_bytes(data[nf.NFTA_COUNTER_PACKETS], "big")
+
+
 def new_chain(obj: NftChain) -> Request:
     """Makes a chain, without rules."""
     attrs = [*_names(obj)]

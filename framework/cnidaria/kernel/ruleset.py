@@ -17,7 +17,14 @@ from cnidaria.kernel.drivers import driver_of
 from cnidaria.kernel.errors import KernelError
 from cnidaria.kernel.netlink import Request
 from cnidaria.kernel.netns import NetNS
-from cnidaria.kernel.nftchains import delete_chain, flush_chain, new_chain, new_rules, read_chains
+from cnidaria.kernel.nftchains import (
+    delete_chain,
+    flush_chain,
+    new_chain,
+    new_rules,
+    read_chains,
+    read_counters,
+)
 from cnidaria.kernel.nftcomments import comment, read_comment
 from cnidaria.kernel.nftmessages import ask, dump, request
 from cnidaria.kernel.nftsets import (
@@ -164,6 +171,17 @@ class WholeTable:
             return False
         with Session(namespace) as session:
             return generation(session) == self._generation
+
+    def counters(self, namespace: NetNS) -> dict[str, int]:
+        """How many packets the counters of each chain have counted, where it has any.
+
+        May be called beside the thread that changes the table.
+
+        Raises:
+            KernelError: the kernel does not answer.
+        """
+        with Session(namespace, many=True) as session:
+            return read_counters(session, self.table.family, self.table.name)
 
     def unlike(self, namespace: NetNS, objects: Iterable[Object]) -> list[str]:
         """Those of the table's chains and elements that are not there, or not like this.

@@ -8,7 +8,20 @@ from typing import Any
 
 import msgspec
 
-from cnidaria import CniError, Code, Command, Mode, Network, Node, Object, Plan, Request, hookimpl
+from cnidaria import (
+    CniError,
+    Code,
+    Command,
+    Mode,
+    Network,
+    Node,
+    Object,
+    Plan,
+    Request,
+    Sample,
+    hookimpl,
+)
+from cnidaria.kinds import NetNS
 from cnidaria_policy.config import PolicyConfig
 from cnidaria_policy.objects import PolicyPod, PolicyTable
 
@@ -51,6 +64,14 @@ class Policy(Mode[PolicyConfig]):
         from cnidaria_policy.service import serve
 
         await serve(net, node)
+
+    def metrics(self, net: Network[PolicyConfig], host: NetNS) -> Iterable[Sample]:
+        """Of the enforcer; before it could be opened only that nothing is known."""
+        from cnidaria_policy.drivers import ENFORCERS
+        from cnidaria_policy.metrics import IN_FORCE, samples
+
+        enforcer = ENFORCERS.find(host, net.name)
+        return samples(enforcer, host) if enforcer else [IN_FORCE.sample(0, net.name)]
 
 
 def pod_name(request: Request) -> tuple[str, str]:

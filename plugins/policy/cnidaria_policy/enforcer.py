@@ -15,6 +15,7 @@ from cnidaria.kinds import Batch, KernelError, NetNS, Ruleset, WholeTable, diffe
 from cnidaria_policy import names
 from cnidaria_policy.config import PolicyConfig
 from cnidaria_policy.cut import cut_denied, forget_addresses
+from cnidaria_policy.metrics import Counts
 from cnidaria_policy.numbering import aligned
 from cnidaria_policy.program import Program
 from cnidaria_policy.sources import Sources
@@ -41,6 +42,7 @@ class Enforcer:
 
     Attributes:
         problems: of the sources; what they said before stays in force.
+        counts: what was done so far.
     """
 
     def __init__(self, network: str, config: PolicyConfig) -> None:
@@ -51,11 +53,17 @@ class Enforcer:
         self.world = World(config.node_name)
         self.program = Program(self.table.table.name, self.world.name_of)
         self.sources = Sources(network, config)
+        self.counts = Counts(network)
         self._lock = threading.RLock()
         self._version = 0
         self._is_sure = False
         self._has_news = True
         self._stale: set[str] = set()
+
+    @property
+    def is_sure(self) -> bool:
+        """Whether the kernel took all that it was told, and nobody has said that it lacks some."""
+        return self._is_sure
 
     def open(self, namespace: NetNS, pods: Iterable[PolicyPod]) -> None:
         """Read the sources and make the kernel so.
@@ -72,15 +80,15 @@ class Enforcer:
             self._compile(namespace)
             self._make_sure(namespace)
 
-    def refresh(self, namespace: NetNS) -> None:
-        """Read the sources again, and have the kernel do what they say.
+    def refresh(self, namespace: NetNS) -> bool:
+        """Read the sources again, and have the kernel do what they say; whether it had to change.
 
         Raises:
             KernelError: the kernel refuses.
         """
         with self._lock:
             self._look()
-            self.sync(namespace)
+            return self.sync(namespace)
 
     def _look(self) -> None:
         """Take in what the sources say, whoever asks: their news may forbid what has begun."""
@@ -184,7 +192,7 @@ class Enforcer:
             if not len(batch):
                 return False
             try:
-                self.table.change(namespace, batch, self.program.rules.sets)
+                self._change(namespace, batch)
             except KernelError as error:
                 log.warning("%s; looking what is there", error)
                 self._is_sure = False
@@ -216,8 +224,12 @@ class Enforcer:
         have = self.table.read(namespace) or Ruleset()
         batch = difference(have, self.program.rules)
         if len(batch):
-            self.table.change(namespace, batch, self.program.rules.sets)
+            self._change(namespace, batch)
         self._is_sure = True
+
+    def _change(self, namespace: NetNS, batch: Batch) -> None:
+        with self.counts.transaction():
+            self.table.change(namespace, batch, self.program.rules.sets)
 
     def repair(self, namespace: NetNS) -> None:
         """Put back what others changed.

@@ -43,6 +43,11 @@ class Folders:
         """Where the files are."""
         return list(self._directories)
 
+    @property
+    def refused(self) -> int:
+        """How many files cannot be used as they are."""
+        return len(self._wrong)
+
     def look(self) -> dict[Key, Json]:
         """Read what has changed; everything that is in force now.
 

@@ -6,6 +6,7 @@ import asyncio
 import ctypes
 import logging
 import os
+import time
 from collections.abc import AsyncIterator, Iterable
 from contextlib import suppress
 from pathlib import Path
@@ -24,6 +25,27 @@ LONGEST: Final = 0.06
 IN_CLOSE_WRITE, IN_MOVED_FROM, IN_MOVED_TO, IN_DELETE = 0x8, 0x40, 0x80, 0x200
 IN_NONBLOCK, IN_CLOEXEC = os.O_NONBLOCK, os.O_CLOEXEC
 _EVENTS: Final = IN_CLOSE_WRITE | IN_MOVED_FROM | IN_MOVED_TO | IN_DELETE
+
+
+class News(asyncio.Event):
+    """That something has happened, and when the first of it did that nobody has seen to yet.
+
+    Attributes:
+        since: ``time.monotonic()``, ``None`` if nothing has happened.
+    """
+
+    since: float | None = None
+
+    def set(self) -> None:
+        """See :meth:`asyncio.Event.set`."""
+        if self.since is None:
+            self.since = time.monotonic()
+        super().set()
+
+    def take(self) -> float | None:
+        """Since when; what happens from now on is new."""
+        since, self.since = self.since, None
+        return since
 
 
 async def changes(

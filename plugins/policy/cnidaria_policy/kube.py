@@ -83,6 +83,11 @@ class Kube:
         found = [f"{where}: {one}" for one in dict.fromkeys(filter(None, told))]
         return [*found, *(why for one in self._collections for why in one.refused.values())]
 
+    @property
+    def refused(self) -> int:
+        """How many objects cannot be used as they are."""
+        return sum(len(one.refused) for one in self._collections)
+
     def look(self) -> dict[Key, Json]:
         """Everything that is known now; the same dictionary again, where nothing has changed."""
         with self._lock:

@@ -14,7 +14,7 @@ from cnidaria.kinds import KernelError, NetNS, dropping
 from cnidaria_policy.config import PolicyConfig
 from cnidaria_policy.drivers import ENFORCERS
 from cnidaria_policy.enforcer import Enforcer
-from cnidaria_policy.inotify import changes
+from cnidaria_policy.inotify import News, changes
 
 LOOK_FOR_SHADOWS_EVERY: Final = 10.0
 """Seconds."""
@@ -26,7 +26,7 @@ async def serve(net: Network[PolicyConfig], node: Node) -> None:
     """Follow the sources of a network's policies, until cancelled."""
     told = ""
     shadows = Shadows()
-    loop, happened = asyncio.get_running_loop(), asyncio.Event()
+    loop, happened = asyncio.get_running_loop(), News()
     followed: Enforcer | None = None
 
     def changed() -> None:
@@ -39,14 +39,15 @@ async def serve(net: Network[PolicyConfig], node: Node) -> None:
             if enforcer is None:
                 node.wake()  # it could not be opened yet: perhaps it can now
                 continue
-            followed = enforcer
+            followed, since = enforcer, happened.take()
             try:
                 await asyncio.to_thread(enforcer.sources.start, changed)
-                await asyncio.to_thread(follow, enforcer, node.namespace)
+                await asyncio.to_thread(follow, enforcer, node.namespace, since)
                 foreign = await asyncio.to_thread(shadows.look, node.namespace)
                 problems = "; ".join([*enforcer.problems, *foreign])
             except KernelError as error:
                 problems = str(error)
+                happened.since = since  # it is not in force yet
             if problems != told:
                 node.problem(problems)
                 told = problems
@@ -77,13 +78,17 @@ class Shadows:
         return self._found
 
 
-def follow(enforcer: Enforcer, namespace: NetNS) -> None:
+def follow(enforcer: Enforcer, namespace: NetNS, since: float | None = None) -> None:
     """What the sources say now is in force when this returns, for old connections too.
+
+    Args:
+        since: when they first told of it, ``time.monotonic()``.
 
     Raises:
         KernelError: the kernel refuses.
     """
-    enforcer.refresh(namespace)
+    if enforcer.refresh(namespace) and since is not None:
+        enforcer.counts.news.observe(time.monotonic() - since)
     cut = enforcer.cut(namespace)
     if cut:
         log.info("network %s: ended %d connections", enforcer.network, cut)

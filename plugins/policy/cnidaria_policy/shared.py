@@ -81,6 +81,11 @@ class Shared:
         told = [self._unread] if self._unread else []
         return [*told, *([lost] if self._kept else ()), *self._wrong.values()]
 
+    @property
+    def refused(self) -> int:
+        """How many objects cannot be used as they are."""
+        return len(self._wrong)
+
     # -- reading ---------------------------------------------------------------------------
 
     def look(self) -> Mapping[Key, Json]:

@@ -36,6 +36,12 @@ class Sources:
         return [problem for one in self._all for problem in one.problems]
 
     @property
+    def refused(self) -> dict[str, int]:
+        """How much of each source is refused: files, objects of the store, of the API server."""
+        parts = {"files": self._folders, "store": self.shared, "api": self._kube}
+        return {name: one.refused for name, one in parts.items() if one is not None}
+
+    @property
     def _all(self) -> list[Folders | Shared | Kube]:
         return [one for one in (self._folders, self.shared, self._kube) if one is not None]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -98,6 +99,10 @@ class World:
     def named(self) -> list[PolicyPod]:
         """All that live here, one of each name."""
         return [latest(pods) for pods in list(self._local.values()) if pods]
+
+    def kinds(self) -> Counter[str]:
+        """How many objects of each kind the sources tell of."""
+        return Counter(kind for kind, _, _ in self._objects)
 
     def pods(self) -> list[PolicyPod]:
         """All that live here."""
