@@ -187,10 +187,11 @@ class Node:
 
 
 class NotReady(Exception):
-    """A mode's node state cannot be had yet; becomes STATUS's error.
+    """No pod can be added now; becomes STATUS's error.
 
     Args:
-        limited: pods that exist keep working (code 51) rather than nothing works (code 50).
+        limited: pods that exist may be cut off, too (code 51 instead of 50; CNI specification,
+            section "STATUS").
     """
 
     def __init__(self, reason: str, *, limited: bool = False) -> None:
@@ -213,6 +214,20 @@ class Mode(Generic[C]):
 
         Raises:
             NotReady: it cannot be had yet; the text says why and what would help.
+        """
+        return ()
+
+    def status(self, net: Network[C], host: NetNS) -> Iterable[str]:  # noqa: ARG002
+        """STATUS, once the node's part is there: what is wrong although pods can be added.
+
+        Each is a line on the plugin's stderr. It may look, and must change nothing.
+
+        Args:
+            host: the node's network namespace.
+
+        Raises:
+            NotReady: no pod can be added; the text says why and what would help.
+            KernelError: the kernel does not answer.
         """
         return ()
 

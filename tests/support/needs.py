@@ -17,5 +17,5 @@ RUNTIMES = (
 def needs(*wanted: str) -> pytest.MarkDecorator:
     """Mark for tests that need these programs (names) or files (paths)."""
     absent = [one for one in wanted if not Path(one).is_file() and shutil.which(one) is None]
-    reason = f"needs {', '.join(absent)}: run scripts/setup-runtimes"
+    reason = f"needs {', '.join(absent)}: run scripts/doctor --install test; scripts/setup-runtimes"
     return pytest.mark.skipif(bool(absent), reason=reason)

@@ -41,7 +41,9 @@ class Service:
             verbs = self._ipam_verbs if call.name == IPAM_TYPE else self._verbs
             with namespaces(call, invocation) as (host, pod):
                 context = Context(call.id, invocation, conf, host, pod)
-                return Reply(0, verbs[invocation.command](context))
+                out = verbs[invocation.command](context)
+            notes = "".join(f"{call.name}: {note}\n" for note in context.notes)
+            return Reply(0, out, notes.encode())
         except CniError as error:
             log.info("%s %s: %s", call.env.get("CNI_COMMAND"), call.name, error)
             return Reply(1, error.to_json(versions.asked(call.stdin)))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 import msgspec
@@ -15,7 +15,7 @@ from cnidaria.cni.env import Invocation
 from cnidaria.cni.errors import CniError, Code
 from cnidaria.cni.result import Result
 from cnidaria.ipam.leases import pod_name
-from cnidaria.kernel.errors import Difference
+from cnidaria.kernel.errors import Difference, KernelError
 from cnidaria.kernel.netns import NetNS
 from cnidaria.node.addresses import Addresses, Lending
 from cnidaria.node.networks import Networks, Opened
@@ -50,13 +50,18 @@ def unknown(_network: NetworkId, _host: NetNS) -> str:
 
 @dataclass(frozen=True)
 class Context:
-    """One call, parsed: what is asked, and the namespaces it is about."""
+    """One call, parsed: what is asked, and the namespaces it is about.
+
+    Attributes:
+        notes: what people should know although the call succeeds; for stderr.
+    """
 
     request_id: bytes
     invocation: Invocation
     conf: NetConf
     host: NetNS
     pod: NetNS | None
+    notes: list[str] = field(default_factory=list)
 
     @property
     def key(self) -> Key:
@@ -189,9 +194,12 @@ class Verbs:
             self._addresses.status(call.conf, call.invocation, call.host, claim)
             if clash := self._clash(network.id, call.host):
                 raise NotReady(clash)
+            call.notes.extend(network.mode.status(network.net, call.host))
         except NotReady as error:
             code = Code.LIMITED_CONNECTIVITY if error.limited else Code.NOT_AVAILABLE
             raise CniError(code, f"{call.conf.type}: {error}") from error
+        except KernelError as error:
+            raise CniError(Code.NOT_AVAILABLE, str(error)) from error
         except CniError as error:
             if error.code in UNAVAILABLE:
                 raise CniError(Code.NOT_AVAILABLE, error.msg, error.details) from error

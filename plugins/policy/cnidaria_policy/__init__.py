@@ -59,6 +59,12 @@ class Policy(Mode[PolicyConfig]):
         """The network's table."""
         return [PolicyTable(network=net.name, config=msgspec.to_builtins(net.config))]
 
+    def status(self, net: Network[PolicyConfig], host: NetNS) -> Iterable[str]:
+        """What is refused and lets the policies of before be in force."""
+        from cnidaria_policy.service import status
+
+        return status(net.name, host)
+
     async def serve(self, net: Network[PolicyConfig], node: Node) -> None:
         """Follow the sources."""
         from cnidaria_policy.service import serve

@@ -38,8 +38,12 @@ log = logging.getLogger(__name__)
 UNSEEN: Final = frozenset({"macvlan", "macvtap", "ipvlan", "ipvtap"})
 """Kinds of interfaces whose packets do not pass the node."""
 
-
 BRIDGES: Final = "without br_netfilter the node does not see what pods on one bridge say: load it"
+
+SEEN_ON_BRIDGES: Final = tuple(
+    Sysctl(f"net.bridge.bridge-nf-call-{one}", "1") for one in ("iptables", "ip6tables")
+)
+"""Settings that have packets between two ports of a bridge pass the node's tables."""
 
 
 class Enforcers:
@@ -90,6 +94,8 @@ class TableDriver(Driver["PolicyTable"]):
         session.flush()
         try:
             ENFORCERS.open(session, obj.network, obj.config).repair(session.namespace)
+            if _has_bridged(session, obj.network):
+                _see_bridges(session)
         except KernelError as error:
             raise _about(error, obj) from error
 
@@ -119,6 +125,9 @@ class TableDriver(Driver["PolicyTable"]):
         batch = enforcer.wrong(session.namespace)
         if len(batch):
             yield Difference(obj, "content", "as compiled", f"{len(batch)} elements differ")
+        unset = list(_unset(session, obj))
+        if unset and _has_bridged(session, obj.network):
+            yield from unset
 
 
 class PodDriver(Driver["PolicyPod"]):
@@ -128,12 +137,9 @@ class PodDriver(Driver["PolicyPod"]):
         """Put the pod's policies in force, and read them back."""
         session.flush()
         _refuse_unseen(session, obj)
-        for setting in _bridge_settings(session, obj):
-            try:
-                driver_of(setting).apply(session, setting)
-            except KernelError as error:
-                raise CniError(Code.KERNEL_REFUSED, str(error), BRIDGES) from error
         try:
+            if _is_bridged(session, obj):
+                _see_bridges(session)
             enforcer = ENFORCERS.open(session, obj.network, obj.config)
             enforcer.attach(session.namespace, obj)
         except InvalidObject as error:
@@ -165,8 +171,8 @@ class PodDriver(Driver["PolicyPod"]):
         enforcer = ENFORCERS.open(session, obj.network, obj.config)
         for wrong in enforcer.unlike(session.namespace, obj):
             yield Difference(obj, "policies", "in force", f"without {wrong}")
-        for setting in _bridge_settings(session, obj):
-            yield from driver_of(setting).differences(session, setting)
+        if _is_bridged(session, obj):
+            yield from _unset(session, obj)
 
 
 def leave(session: Session, pod: PolicyPod) -> None:
@@ -199,13 +205,37 @@ def _refuse_unseen(session: Session, obj: PolicyPod) -> None:
         )
 
 
-def _bridge_settings(session: Session, obj: PolicyPod) -> Iterable[Sysctl]:
-    """What has traffic between two pods on one bridge judged."""
-    link = find_link(session, obj.host_ifname) if obj.host_ifname else None
-    if link is None or link.slave_kind != "bridge":
-        return ()
-    names_ = ("net.bridge.bridge-nf-call-iptables", "net.bridge.bridge-nf-call-ip6tables")
-    return [Sysctl(name, "1") for name in names_]
+def sees_bridges(session: Session) -> bool:
+    """Whether the node can be made to see what pods on one bridge say to each other."""
+    return all(driver_of(one).find(session, one) for one in SEEN_ON_BRIDGES)
+
+
+def _unset(session: Session, obj: Object) -> Iterator[Difference]:
+    """Which settings are not as they have to be where pods are behind a bridge."""
+    for setting in SEEN_ON_BRIDGES:
+        for one in driver_of(setting).differences(session, setting):
+            yield Difference(obj, setting.name, setting.value, one.found)
+
+
+def _see_bridges(session: Session) -> None:
+    for setting in SEEN_ON_BRIDGES:
+        try:
+            driver_of(setting).apply(session, setting)
+        except KernelError as error:
+            raise KernelError(error.errno, error.what, f"{error.reason}; {BRIDGES}") from error
+
+
+def _is_bridged(session: Session, pod: PolicyPod) -> bool:
+    link = find_link(session, pod.host_ifname) if pod.host_ifname else None
+    return link is not None and link.slave_kind == "bridge"
+
+
+def _has_bridged(session: Session, network: str) -> bool:
+    """Whether a pod of the network is behind a bridge."""
+    from cnidaria_policy.objects import PolicyPod
+
+    pods = [one for one in session.declared(PolicyPod) if one.network == network]
+    return any(_is_bridged(session, one) for one in pods)
 
 
 def _table(network: str) -> WholeTable:

@@ -9,10 +9,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
-from cnidaria import Network, Node
-from cnidaria.kinds import KernelError, NetNS, dropping
+from cnidaria import Network, Node, NotReady
+from cnidaria.kinds import KernelError, NetNS, Session, dropping
 from cnidaria_policy.config import PolicyConfig
-from cnidaria_policy.drivers import ENFORCERS
+from cnidaria_policy.drivers import BRIDGES, ENFORCERS, sees_bridges
 from cnidaria_policy.enforcer import Enforcer
 from cnidaria_policy.inotify import News, changes
 
@@ -54,6 +54,23 @@ async def serve(net: Network[PolicyConfig], node: Node) -> None:
     finally:
         if followed:
             followed.sources.stop()
+
+
+def status(network: str, namespace: NetNS) -> list[str]:
+    """What is wrong with a network's policies although pods can be added.
+
+    Raises:
+        NotReady: none can.
+        KernelError: the kernel does not answer.
+    """
+    enforcer = ENFORCERS.find(namespace, network)
+    if enforcer is None:
+        return []
+    if why := enforcer.sources.why_closed:
+        raise NotReady(f"network {network}: other nodes cannot be told of pods: {why}")
+    with Session(namespace) as session:
+        blind = [] if sees_bridges(session) else [BRIDGES]
+    return [*enforcer.problems, *blind]
 
 
 class Shadows:

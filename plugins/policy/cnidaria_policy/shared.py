@@ -51,6 +51,7 @@ class Shared:
 
     Attributes:
         problems: why the store cannot be followed, and what in it cannot be used.
+        unread: why it cannot be read, ``""`` if it can.
         is_whole: whether it was read, and all in it was good, at least once.
     """
 
@@ -64,7 +65,7 @@ class Shared:
         self._raw: dict[Document, bytes] = {}
         self._objects: dict[Document, Json] = {}
         self._wrong: dict[Document, str] = {}
-        self._unread = ""
+        self.unread = ""
         self._identity = ""
         self._kept: set[Document] = set()
         self._found: Mapping[Key, Json] = {}
@@ -78,7 +79,7 @@ class Shared:
             f"cluster store {self._cluster.store}: was made anew, without the {len(self._kept)} "
             "objects that it had; they stay in force until something is applied"
         )
-        told = [self._unread] if self._unread else []
+        told = [self.unread] if self.unread else []
         return [*told, *([lost] if self._kept else ()), *self._wrong.values()]
 
     @property
@@ -94,9 +95,9 @@ class Shared:
             try:
                 news = self._opened().documents(self._cursor)
             except StoreError as error:
-                self._unread = str(error)
+                self.unread = str(error)
                 return self._found
-            self._unread = ""
+            self.unread = ""
             if news.cursor != self._cursor:
                 self._follow(news)
                 self._found = together(self._objects, self._node)
@@ -205,7 +206,7 @@ class Shared:
                 try:
                     self._opened().put(changes, self._node)
                 except StoreError as error:
-                    self._unread = str(error)
+                    self.unread = str(error)
 
     def _key(self, pod: PolicyPod) -> str:
         return path(self._network, ("Pod", pod.namespace, pod.name))

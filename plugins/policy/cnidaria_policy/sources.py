@@ -51,6 +51,11 @@ class Sources:
         return all(one.is_whole for one in self._all)
 
     @property
+    def why_closed(self) -> str:
+        """Why no pod can be added, of which other nodes must be told; ``""``: nothing hinders."""
+        return self.shared.unread if self.shared else ""
+
+    @property
     def places(self) -> Mapping[Key, Manifest]:
         """Where the objects of files are from."""
         return self._folders.places
