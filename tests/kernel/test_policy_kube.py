@@ -17,6 +17,7 @@ from cnidaria.kernel.ruleset import generation
 from cnidaria.kernel.session import Session
 from cnidaria_policy import kubeconfig
 from cnidaria_policy.kube import Kube
+from support import metrics
 from support.cni import CniNode
 from support.kube_api import KubeApi
 from support.namespaces import new_namespace
@@ -127,6 +128,9 @@ def test_an_object_that_is_not_understood_keeps_what_it_said(cluster: Cluster) -
     api.put(SHUT.replace("podSelector", "podSelektor"))
     wait_for("status says so", lambda: "podSelektor" in str(gather(cluster.node.settings)))
     assert not passes(cluster)
+    measured = metrics.parse(cluster.node.cnidaria("metrics"))
+    assert metrics.number(measured, "cnidaria_policy_refused", network="pods", source="api") == 1
+    assert metrics.number(measured, "cnidaria_policy_source_up", network="pods", source="api") == 1
     api.put(SHUT)
     wait_for("status says nothing", lambda: not gather(cluster.node.settings)["problems"])
 
@@ -141,6 +145,7 @@ def test_without_an_agent_every_call_asks(tmp_path: Path) -> None:
         found = place.run(source.look)
         assert source.is_whole
         assert source.problems == []
+        assert source.is_reachable and source.refused == 0
         assert len(found) == 7
         assert found["NetworkPolicy", "x", "a"]["metadata"]["annotations"] == {
             "cnidaria.io/audit": "true"
@@ -158,8 +163,10 @@ def test_a_server_that_cannot_be_asked(place: NetNS, tmp_path: Path) -> None:
         (problem,) = source.problems
         assert "503" in problem
         assert "out of order" in problem
+        assert not source.is_reachable
     source = Kube(tmp_path / "nothing")
     assert source.look() == {}
+    assert not source.is_reachable
     assert "No such file" in source.problems[0]
 
 

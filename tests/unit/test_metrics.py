@@ -14,7 +14,7 @@ from cnidaria.metrics import Page, number
 from cnidaria.node.calls import Calls
 from cnidaria.node.frame import Call, Reply
 from cnidaria.node.metrics import without_secrets
-from cnidaria.node.settings import Settings, SettingsError
+from cnidaria.node.settings import SettingsError, listen
 from cnidaria_policy.metrics import Packets
 from support.metrics import parse, types
 
@@ -141,7 +141,7 @@ def test_a_metric_is_named_as_prometheus_has_it(make: Callable[[], object], says
     ],
 )
 def test_where_metrics_are_told(text: str, place: tuple[str, int] | None) -> None:
-    assert Settings.from_env({"CNIDARIA_METRICS": text}).metrics == place
+    assert listen("--metrics", text) == place
 
 
 @pytest.mark.parametrize(
@@ -164,7 +164,7 @@ def test_where_metrics_are_told(text: str, place: tuple[str, int] | None) -> Non
 )
 def test_where_metrics_cannot_be_told(text: str) -> None:
     with pytest.raises(SettingsError) as caught:
-        Settings.from_env({"CNIDARIA_METRICS": text})
+        listen("CNIDARIA_METRICS", text)
     problem = "must be an address and a port, such as 127.0.0.1:9469 or [::1]:9469"
     assert str(caught.value) == f"CNIDARIA_METRICS = {text!r}: {problem}"
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import logging
+import os
 from dataclasses import replace
 
 from cnidaria.cli.options import add_paths, settings
@@ -26,7 +27,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--metrics",
         metavar="ADDRESS:PORT",
-        help="where a scraper gets metrics by HTTP, at /metrics; default: nowhere",
+        help="where a scraper gets metrics by HTTP, at /metrics; default: CNIDARIA_METRICS",
     )
     parser.add_argument(
         "--log-level",
@@ -44,8 +45,9 @@ def run(options: argparse.Namespace) -> int:
     logging.basicConfig(
         level=options.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s"
     )
-    found = settings(options)
-    if options.metrics is not None:
-        found = replace(found, metrics=listen("--metrics", options.metrics))
+    name, place = "--metrics", options.metrics
+    if place is None:  # read here alone: what is wrong with it concerns no other command
+        name, place = "CNIDARIA_METRICS", os.environ.get("CNIDARIA_METRICS", "")
+    found = replace(settings(options), metrics=listen(name, place))
     asyncio.run(Agent(found, load()).run())
     return 0

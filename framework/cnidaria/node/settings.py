@@ -26,7 +26,7 @@ class Settings:
         socket: where the agent listens.
         conf_dir: the directory that the runtime reads its conflists from.
         timeout: seconds until a call is given up.
-        metrics: address and port where a scraper may ask for metrics over HTTP.
+        metrics: address and port where the agent tells a scraper by HTTP; :func:`listen`.
     """
 
     state_dir: Path = Path(STATE_DIR)
@@ -37,10 +37,10 @@ class Settings:
 
     @classmethod
     def from_env(cls, env: Mapping[str, str] = os.environ) -> Settings:
-        """Read ``CNIDARIA_STATE_DIR``, ``_SOCKET``, ``_CONF_DIR``, ``_TIMEOUT``, ``_METRICS``.
+        """Read ``CNIDARIA_STATE_DIR``, ``_SOCKET``, ``_CONF_DIR`` and ``_TIMEOUT``.
 
         Raises:
-            SettingsError: the timeout is no positive number, or ``_METRICS`` no place to listen.
+            SettingsError: the timeout is no positive number.
         """
         state = Path(env.get("CNIDARIA_STATE_DIR", STATE_DIR))
         timeout = env.get("CNIDARIA_TIMEOUT", "60")
@@ -56,7 +56,6 @@ class Settings:
             socket=Path(env.get("CNIDARIA_SOCKET", state / "agent.sock")),
             conf_dir=Path(env.get("CNIDARIA_CONF_DIR", CONF_DIR)),
             timeout=seconds,
-            metrics=listen("CNIDARIA_METRICS", env.get("CNIDARIA_METRICS", "")),
         )
 
 

@@ -22,12 +22,14 @@ class Folders:
         problems: what is wrong, one text for each file or directory.
         is_whole: whether all files were good at least once: before that it is not known what the
             policies are.
+        is_reachable: whether all directories could be read at the last look.
         places: where the objects are from.
     """
 
     def __init__(self, directories: Iterable[str]) -> None:
         self.problems: list[str] = []
         self.is_whole = False
+        self.is_reachable = True
         self.places: dict[Key, Manifest] = {}
         self._directories = [Path(one) for one in directories]
         self._stamps: dict[Path, Stamp] = {}
@@ -68,6 +70,7 @@ class Folders:
             self._stamps.pop(file, None)
         for file in files:
             self._look_at(file)
+        self.is_reachable = not problems
         self.is_whole |= not problems and all(file in self._good for file in files)
         if self._read != before or self._files != files:
             self._files = files

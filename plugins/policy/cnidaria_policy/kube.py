@@ -88,6 +88,11 @@ class Kube:
         """How many objects cannot be used as they are."""
         return sum(len(one.refused) for one in self._collections)
 
+    @property
+    def is_reachable(self) -> bool:
+        """Whether the server answers about everything."""
+        return bool(self._collections) and not any(one.problem for one in self._collections)
+
     def look(self) -> dict[Key, Json]:
         """Everything that is known now; the same dictionary again, where nothing has changed."""
         with self._lock:

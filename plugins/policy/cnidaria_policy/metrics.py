@@ -39,6 +39,12 @@ REFUSED: Final = Metric(
     "What is refused now: files, objects of the cluster store or of the API server.",
     ("network", "source"),
 )
+UP: Final = Metric(
+    "cnidaria_policy_source_up",
+    "gauge",
+    "1 if a source can be read: files, the cluster store, the API server; else 0.",
+    ("network", "source"),
+)
 PROBLEMS: Final = Metric(
     "cnidaria_policy_problems", "gauge", "What is wrong with the sources now.", ("network",)
 )
@@ -74,7 +80,8 @@ PACKETS: Final = Metric(
 )
 
 METRICS: Final = (
-    *(IN_FORCE, PODS, OBJECTS, REFUSED, PROBLEMS, ENTRIES, TRANSACTIONS, RETRIES, NEWS, PACKETS),
+    *(IN_FORCE, PODS, OBJECTS, UP, REFUSED, PROBLEMS),
+    *(ENTRIES, TRANSACTIONS, RETRIES, NEWS, PACKETS),
 )
 
 BOUNDS: Final = (0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0)
@@ -167,9 +174,11 @@ def samples(enforcer: Enforcer, namespace: NetNS) -> Iterator[Sample]:
     """
     network, counts = enforcer.network, enforcer.counts
     yield IN_FORCE.sample(enforcer.is_sure, network)
-    yield PODS.sample(len(enforcer.world.named()), network)
+    yield PODS.sample(enforcer.world.size, network)
     for kind, count in {**dict.fromkeys(POLICIES, 0), **enforcer.world.kinds()}.items():
         yield OBJECTS.sample(count, network, kind)
+    for source, is_up in enforcer.sources.reachable.items():
+        yield UP.sample(is_up, network, source)
     for source, count in enforcer.sources.refused.items():
         yield REFUSED.sample(count, network, source)
     yield PROBLEMS.sample(len(enforcer.problems), network)

@@ -87,6 +87,11 @@ class Shared:
         """How many objects cannot be used as they are."""
         return len(self._wrong)
 
+    @property
+    def is_reachable(self) -> bool:
+        """Whether the store could be read, and written where there was something to write."""
+        return not self._unread
+
     # -- reading ---------------------------------------------------------------------------
 
     def look(self) -> Mapping[Key, Json]:

@@ -38,12 +38,21 @@ class Sources:
     @property
     def refused(self) -> dict[str, int]:
         """How much of each source is refused: files, objects of the store, of the API server."""
+        return {name: one.refused for name, one in self._by_name.items()}
+
+    @property
+    def reachable(self) -> dict[str, bool]:
+        """Whether each source could be read when it was last looked at."""
+        return {name: one.is_reachable for name, one in self._by_name.items()}
+
+    @property
+    def _by_name(self) -> dict[str, Folders | Shared | Kube]:
         parts = {"files": self._folders, "store": self.shared, "api": self._kube}
-        return {name: one.refused for name, one in parts.items() if one is not None}
+        return {name: one for name, one in parts.items() if one is not None}
 
     @property
     def _all(self) -> list[Folders | Shared | Kube]:
-        return [one for one in (self._folders, self.shared, self._kube) if one is not None]
+        return list(self._by_name.values())
 
     @property
     def is_whole(self) -> bool:

@@ -100,6 +100,11 @@ class World:
         """All that live here, one of each name."""
         return [latest(pods) for pods in list(self._local.values()) if pods]
 
+    @property
+    def size(self) -> int:
+        """How many pods live here, by name."""
+        return len(self._local)
+
     def kinds(self) -> Counter[str]:
         """How many objects of each kind the sources tell of."""
         return Counter(kind for kind, _, _ in self._objects)

@@ -79,10 +79,11 @@ def test_a_document_that_cannot_be_used_keeps_what_it_said(start: Opener) -> Non
     one._opened().put({"pods/NetworkPolicy/x/deny": b'{"kind":'})
     assert one.look() == before and one.is_whole
     assert ["pods/NetworkPolicy/x/deny" in problem for problem in one.problems] == [True]
+    assert one.is_reachable and one.refused == 1
     fresh.look()
     assert not fresh.is_whole, "nobody knows what it says"
     assert one.delete(DENY)
-    assert (one.look(), one.problems) == ({}, [])
+    assert (one.look(), one.problems, one.refused) == ({}, [], 0)
     fresh.look()
     assert fresh.is_whole
 
@@ -100,6 +101,20 @@ def test_a_store_that_was_lost_opens_nothing(start: Opener, url: str) -> None:
     assert set(one.look()) == {DENY, ALLOW, DB}, "nodes say nothing of policies"
     other.apply([policy("deny")])
     assert set(one.look()) == {DENY, DB} and one.problems == []
+
+
+def test_a_store_that_cannot_be_read(start: Opener, url: str) -> None:
+    one = start("n1")
+    one.apply([policy("deny")])
+    before = one.look()
+    file = Path(url.removeprefix("sqlite:"))
+    away = file.parent.with_name("away")
+    file.parent.rename(away)
+    file.parent.write_text("no directory")
+    assert one.look() == before and not one.is_reachable and one.refused == 0
+    file.parent.unlink()
+    away.rename(file.parent)
+    assert one.look() == before and one.is_reachable
 
 
 def test_what_another_node_says_of_a_pod_is_not_about_one_here(start: Opener) -> None:
