@@ -90,7 +90,7 @@ class Shared:
     @property
     def is_reachable(self) -> bool:
         """Whether the store could be read, and written where there was something to write."""
-        return not self._unread
+        return not self.unread
 
     # -- reading ---------------------------------------------------------------------------
 
