@@ -8,22 +8,19 @@ https://prometheus.io/docs/practices/naming/.
 from __future__ import annotations
 
 import math
-import re
 import threading
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
 from typing import Any, Final, Literal
+
+import msgspec
 
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 PARTS: Final = ("_bucket", "_sum", "_count")
 """What the numbers of a histogram are called, behind its name."""
-_NAME: Final = re.compile(r"cnidaria_[a-z0-9_]+")
-_LABEL: Final = re.compile(r"(?!__)[a-z_][a-z0-9_]*")
 
 
-@dataclass(frozen=True)
-class Metric:
+class Metric(msgspec.Struct, frozen=True):
     """What is measured.
 
     Attributes:
@@ -41,14 +38,15 @@ class Metric:
     labels: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        if not _NAME.fullmatch(self.name):
+        if not _is_word(self.name) or not self.name.startswith("cnidaria_"):
             raise ValueError(f"name = {self.name!r}: must be cnidaria_ and a-z, 0-9, _")
         if self.name.endswith("_total") is not (self.type == "counter"):
             raise ValueError(f"name = {self.name!r}: counters, and no others, end in _total")
         if self.type != "histogram" and self.name.endswith(PARTS):
             raise ValueError(f"name = {self.name!r}: only parts of a histogram end so")
         for label in self.labels:
-            if not _LABEL.fullmatch(label) or label == "le" or self.labels.count(label) > 1:
+            reserved = label == "le" or label.startswith("__")
+            if not _is_word(label) or reserved or self.labels.count(label) > 1:
                 raise ValueError(f"labels: {label!r}: must be a-z, 0-9, _, not le, and once")
         if not self.help:
             raise ValueError(f"help of {self.name}: is missing")
@@ -58,8 +56,7 @@ class Metric:
         return Sample(self, value, tuple(zip(self.labels, labels, strict=True)))
 
 
-@dataclass(frozen=True)
-class Sample:
+class Sample(msgspec.Struct, frozen=True):
     """One number of a metric, made by :meth:`Metric.sample` or a :class:`Histogram`.
 
     Attributes:
@@ -78,7 +75,6 @@ class Sample:
         return self.metric.name + self.part
 
 
-@dataclass
 class Histogram:
     """How many observations there were up to each bound, and their sum. Thread-safe.
 
@@ -87,33 +83,32 @@ class Histogram:
         labels: a value for each of the metric's labels.
     """
 
-    metric: Metric
-    bounds: Sequence[float]
-    labels: tuple[str, ...] = ()
-    _counts: list[int] = field(init=False)
-    _sum: float = field(default=0.0, init=False)
-    _lock: threading.Lock = field(default_factory=threading.Lock, init=False, repr=False)
-
-    def __post_init__(self) -> None:
-        self._counts = [0] * (len(self.bounds) + 1)
+    def __init__(
+        self, metric: Metric, bounds: Sequence[float], labels: tuple[str, ...] = ()
+    ) -> None:
+        self._metric = metric
+        self._bounds = tuple(bounds)
+        self._labels = tuple(zip(metric.labels, labels, strict=True))
+        self._counts = [0] * (len(self._bounds) + 1)
+        self._sum = 0.0
+        self._lock = threading.Lock()
 
     def observe(self, value: float) -> None:
         """Count one observation, in the metric's unit."""
         with self._lock:
-            self._counts[bisect_left(self.bounds, value)] += 1
+            self._counts[bisect_left(self._bounds, value)] += 1
             self._sum += value
 
     def samples(self) -> Iterator[Sample]:
         """Its numbers now."""
         with self._lock:
             counts, total = list(self._counts), self._sum
-        labels = tuple(zip(self.metric.labels, self.labels, strict=True))
-        below = 0
-        for bound, count in zip((*self.bounds, math.inf), counts, strict=True):
+        metric, labels, below = self._metric, self._labels, 0
+        for bound, count in zip((*self._bounds, math.inf), counts, strict=True):
             below += count
-            yield Sample(self.metric, below, (*labels, ("le", number(bound))), "_bucket")
-        yield Sample(self.metric, total, labels, "_sum")
-        yield Sample(self.metric, below, labels, "_count")
+            yield Sample(metric, below, (*labels, ("le", number(bound))), "_bucket")
+        yield Sample(metric, total, labels, "_sum")
+        yield Sample(metric, below, labels, "_count")
 
 
 class Page:
@@ -184,6 +179,10 @@ def number(value: float) -> str:
     if math.isinf(value):
         return "+Inf" if value > 0 else "-Inf"
     return str(int(value)) if value == int(value) and abs(value) < 1 << 53 else repr(float(value))
+
+
+def _is_word(text: str) -> bool:
+    return text.isascii() and text.isidentifier() and text == text.lower()
 
 
 def _names(metric: Metric) -> Iterator[str]:

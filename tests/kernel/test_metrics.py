@@ -7,14 +7,18 @@ import socket
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import suppress
+from dataclasses import replace
 from select import select
 
 import pytest
 
 from cnidaria.cli.status import gather
 from cnidaria.kernel.netns import NetNS
+from cnidaria.node import report
 from cnidaria.node.endpoint import LONGEST, MOST
+from cnidaria.node.server import WORKERS
 from cnidaria.node.settings import Settings
 from support.cni import CNIDARIA, NETWORK, CniNode, network
 from support.metrics import Numbers, number, parse
@@ -32,16 +36,16 @@ def node() -> Iterator[CniNode]:
         yield node
 
 
-def connect(host: NetNS) -> socket.socket:
+def connect(host: NetNS, address: str = "127.0.0.1") -> socket.socket:
     def made() -> socket.socket:
-        return socket.create_connection(("127.0.0.1", PORT), timeout=30)
+        return socket.create_connection((address, PORT), timeout=30)
 
     return host.run(made)
 
 
-def listens(host: NetNS) -> bool:
+def listens(host: NetNS, address: str = "127.0.0.1") -> bool:
     try:
-        connect(host).close()
+        connect(host, address).close()
     except OSError:
         return False
     return True
@@ -138,6 +142,27 @@ def test_a_mode_that_fails_costs_no_other_numbers(node: CniNode, wrong: str) -> 
         assert agent.log.count("metrics of network pods (cnidaria-flat)") == 1
 
 
+def test_a_mode_that_hangs_holds_up_no_call(node: CniNode) -> None:
+    """Though more ask for its metrics than there are threads for calls."""
+    node.conflist({key: NETWORK[key] for key in ("type", "ipam")})
+    *python, script = FAULTY
+
+    def said(timeout: float) -> str:
+        with pytest.raises(report.NoAnswerError) as caught:
+            report.metrics(replace(node.settings, timeout=timeout), "text")
+        return str(caught.value)
+
+    with node.agent(*python, script.format("__import__('time').sleep(1000)")):
+        wait_for("the network", lambda: "pods" in gather(node.settings)["networks"])
+        assert "timed out" in said(1.0)
+        with ThreadPoolExecutor(WORKERS + 2) as threads:
+            asking = [threads.submit(said, 30.0) for _ in range(WORKERS + 2)]
+            node.add("p1")
+            answers = [one.result() for one in as_completed(asking)]
+        reason = "metrics of network pods (cnidaria-flat): are still being collected"
+        assert sum(reason in one for one in answers) > WORKERS
+
+
 def source_fails(node: CniNode, source: dict[str, str]) -> bool:
     place = "cnidaria_metrics_failures_total", tuple(source.items())
     return asked(node).get(place, 0) >= 1
@@ -217,6 +242,12 @@ def test_a_port_that_is_taken(node: CniNode) -> None:
         wait_for("the endpoint", lambda: listens(node.host), 30)
         wait_for("no problem", lambda: said not in problems())
         assert ask(node.host, GET)[0] == 200
+
+
+def test_an_ipv6_address(node: CniNode) -> None:
+    with node.agent(CNIDARIA, "agent", "--metrics", f"[::1]:{PORT}"):
+        wait_for("the endpoint", lambda: listens(node.host, "::1"))
+        assert not listens(node.host)
 
 
 def test_a_place_of_the_environment(node: CniNode) -> None:

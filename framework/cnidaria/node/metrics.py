@@ -99,6 +99,9 @@ REFUSED: Final = Metric(
     "cnidaria_repairs_refused_total", "counter", "Objects that could not be put back."
 )
 
+PATIENCE: Final = 2.0
+"""Seconds for another collection to end: each one that waits has a thread that calls could use."""
+
 METRICS: Final = (
     *(BUILD, STARTED, PROBLEMS, FAILURES, CALLS, DURATION, UP, ATTACHMENTS, ADDRESSES, BLOCKS),
     *(STORE_UP, STORE_NEWS, NODES, OBJECTS, SYNCS, SYNC_ERRORS, REPAIRS, REFUSED),
@@ -120,27 +123,38 @@ class Metrics:
         self._started = time.time()
         self._failures: Counter[str] = Counter()
         self._said: dict[str, str] = {}
+        self._source = ""  # that is asked now
         self._lock = threading.Lock()
 
     def answer(self, call: Call) -> Reply:
         """Answers the command line's question, and whatever else the calls' answerer does."""
         if not call.ask:
             return self._calls.answer(call)
-        if call.ask == "metrics text":
-            return Reply(0, self.text())
-        if call.ask == "metrics json":
-            return Reply(0, json.dumps(self.page().to_json()).encode())
+        try:
+            if call.ask == "metrics text":
+                return Reply(0, self.text())
+            if call.ask == "metrics json":
+                return Reply(0, json.dumps(self.page().to_json()).encode())
+        except TimeoutError as error:
+            return Reply(1, b"", str(error).encode())
         return Reply(1, b"", f"does not know the question {call.ask!r}".encode())
 
     def text(self) -> bytes:
-        """In the text format."""
+        """In the text format. Raises as :meth:`page`."""
         return self.page().text().encode()
 
     def page(self) -> Page:
-        """All numbers now."""
+        """All numbers now.
+
+        Raises:
+            TimeoutError: those who ask wait for a source that does not come to an end.
+        """
+        if not self._lock.acquire(timeout=PATIENCE):
+            raise TimeoutError(f"metrics of {self._source}: are still being collected")
         page = Page()
-        with self._lock:
+        try:
             for name, source in self._sources():
+                self._source = name
                 try:
                     page.add(source())
                 except Exception as error:
@@ -149,6 +163,8 @@ class Metrics:
                         self._said[name] = str(error)
                         log.exception("metrics of %s", name)
             page.add(FAILURES.sample(count, name) for name, count in self._failures.items())
+        finally:
+            self._lock.release()
         return page
 
     def _sources(self) -> Iterator[tuple[str, Callable[[], Iterable[Sample]]]]:
