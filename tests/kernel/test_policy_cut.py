@@ -9,13 +9,11 @@ import pytest
 
 from cnidaria.kernel.conntrack import flows
 from cnidaria.kernel.netns import NetNS
-from cnidaria_policy.config import PolicyConfig
 from cnidaria_policy.enforcer import Enforcer
-from cnidaria_policy.objects import PolicyPod
 from cnidaria_policy.service import follow
 from support.namespaces import may_unshare, run
 from support.needs import needs
-from support.policy_examples import network_policy
+from support.policy_enforcer import Ends, enforcing, pod, write
 from support.policy_lab import NUMBERS, Lab, Question, lab, pod_addresses
 
 pytestmark = needs("nft")
@@ -56,18 +54,12 @@ def host(cluster: Lab) -> NetNS:
 
 @pytest.fixture
 def enforcer(host: NetNS, tmp_path: Path) -> Iterator[Enforcer]:
-    """Of a node with one pod, whose policies are files of a directory."""
-    made = Enforcer("pods", PolicyConfig(policies=(str(tmp_path),), node="n1"))
-    made.open(host, [pod("web", HERE)])
-    yield made
-    made.table.delete(host)
+    """Of a node with one pod, and no policy yet."""
+    with enforcing(host, tmp_path, {"web": HERE}) as made:
+        yield made
 
 
-def pod(name: str, addresses: tuple[str, str]) -> PolicyPod:
-    return PolicyPod("pods", f"{name}-1/eth0", "x", name, addresses, "eth0", labels={"app": name})
-
-
-def begin(cluster: Lab, src: tuple[str, str], dst: tuple[str, str]) -> list[Question]:
+def begin(cluster: Lab, src: Ends, dst: Ends) -> list[Question]:
     """Connections of every protocol and both families, all of them allowed."""
     asked = [(src[n], dst[n], *what) for n in (0, 1) for what in BEGUN]
     assert cluster.ask(asked, [True] * len(asked)) == [True] * len(asked)
@@ -91,11 +83,10 @@ def test_those_that_are_not_allowed_any_more_are_ended_and_no_others(
     cluster: Lab, host: NetNS, enforcer: Enforcer, tmp_path: Path, side: str
 ) -> None:
     ends = (HERE, ELSEWHERE) if side == "egress" else (ELSEWHERE, HERE)
-    follow(enforcer, host)
     asked = begin(cluster, *ends)
     back = begin(cluster, *reversed(ends))
     rule = f"podSelector: {{}}, policyTypes: [{side.title()}], {side}: [{{ports: {PORTS}}}]"
-    (tmp_path / "some.yaml").write_text(network_policy(f"{{{rule}}}", "some", "x"))
+    write(tmp_path, "some", f"{{{rule}}}")
     follow(enforcer, host)
     still = [one for one in asked if one[2:] in ALLOWED]
     assert known(host) == of(still) | of(back)
@@ -105,10 +96,9 @@ def test_what_an_add_finds_out_ends_connections_too(
     cluster: Lab, host: NetNS, enforcer: Enforcer, tmp_path: Path
 ) -> None:
     """An ADD may see the news before who follows the sources does."""
-    follow(enforcer, host)
     asked = begin(cluster, HERE, ELSEWHERE)
     rule = f"podSelector: {{}}, policyTypes: [Egress], egress: [{{ports: {PORTS}}}]"
-    (tmp_path / "some.yaml").write_text(network_policy(f"{{{rule}}}", "some", "x"))
+    write(tmp_path, "some", f"{{{rule}}}")
     enforcer.attach(host, pod("late", pod_addresses("n1", 2)))
     assert known(host) == of(asked)
     follow(enforcer, host)
@@ -120,8 +110,7 @@ def test_what_began_before_a_restart_is_ended_after_it(
 ) -> None:
     """Policies have changed meanwhile."""
     asked = begin(cluster, HERE, ELSEWHERE)
-    rule = "podSelector: {}, policyTypes: [Egress], egress: []"
-    (tmp_path / "none.yaml").write_text(network_policy(f"{{{rule}}}", "none", "x"))
+    write(tmp_path, "none", "{podSelector: {}, policyTypes: [Egress], egress: []}")
     later = Enforcer(enforcer.network, enforcer.config)
     later.open(host, [pod("web", HERE)])
     assert known(host) == of(asked)

@@ -120,6 +120,24 @@ class Lab:
         self._denied |= {*asked} - arrived
         return [tag in arrived for tag in asked]
 
+    def answer(self, questions: Sequence[Question]) -> list[bool]:
+        """Which of the first answers to what was just asked arrive, in the same order.
+
+        The hosts themselves answer an ICMP echo; of TCP's answers they know better.
+        """
+        first = self._tag
+        self._tag += len(questions)
+        arrived: set[int] = set()
+        with one_processor():
+            for n, (src, dst, protocol, port) in enumerate(questions):
+                self._listen(src, ip_address(src).version)
+                data = first_packet(protocol, (dst, src), (port or 0, 1024 + n), first + n, True)
+                place = (src, 0) if ip_address(src).version == 4 else (src, 0, 0, 0)
+                self._hosts[dst].sender(dst, NUMBERS[protocol]).sendto(data, place)
+            self.pass_by()
+            arrived.update(self._drain(0))
+        return [tag in arrived for tag in range(first, self._tag)]
+
     def pass_by(self) -> None:
         """Return when all that was sent before has arrived, or was dropped.
 
@@ -179,6 +197,10 @@ class Lab:
             assert time.monotonic() < deadline, "the lab does not come up"
         self._denied.clear()
 
+    def place(self, address: str) -> NetNS:
+        """The namespace of who has an address."""
+        return self._hosts[address].namespace
+
     def alias(self, address: str, of: str) -> None:
         """What is sent to an address comes out where another one is."""
         self._hosts[address] = self._hosts[of]
@@ -218,8 +240,10 @@ def received(one: socket.socket, version: int, protocol: int) -> Iterator[int]:
 MAGIC = b"lab:"
 
 
-def first_packet(protocol: str, ends: tuple[str, str], ports: tuple[int, int], tag: int) -> bytes:
-    """The packet that begins a connection, a tag in it."""
+def first_packet(
+    protocol: str, ends: tuple[str, str], ports: tuple[int, int], tag: int, answers: bool = False
+) -> bytes:
+    """The packet that begins a connection, or of UDP and SCTP ``answers`` it, a tag in it."""
     (src, dst), (sport, dport) = ends, ports
     mark = MAGIC + pack(">I", tag)
     match protocol:
@@ -228,9 +252,10 @@ def first_packet(protocol: str, ends: tuple[str, str], ports: tuple[int, int], t
             return filled(body, 16, src, dst, 6)
         case "UDP":
             return filled(pack(">HHHH", sport, dport, 16, 0) + mark, 6, src, dst, 17)
-        case "SCTP":  # an INIT chunk (RFC 9260, section 3.3.2) with a parameter that nobody knows
-            chunk = pack(">BBHIIHHI", 1, 0, 20 + 12, 1, 4096, 1, 1, 1) + pack(">HH", 0xC0DE, 12)
-            body = pack(">HHII", sport, dport, 0, 0) + chunk + mark
+        case "SCTP":  # INIT or INIT ACK (RFC 9260, section 3.3.2) with a parameter nobody knows
+            kind, peer = (2, 1) if answers else (1, 0)
+            chunk = pack(">BBHIIHHI", kind, 0, 20 + 12, 1, 4096, 1, 1, 1) + pack(">HH", 0xC0DE, 12)
+            body = pack(">HHII", sport, dport, peer, 0) + chunk + mark
             return body[:8] + pack("<I", crc32c(body)) + body[12:]
         case "ICMP":
             return filled(pack(">BBHHH", 8, 0, 0, sport, 0) + mark, 2, "", "", 0)

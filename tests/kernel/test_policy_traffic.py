@@ -1,0 +1,104 @@
+"""Real packets beyond the first one: answers, and what NAT makes of a connection on its way."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from cnidaria.kernel.netns import NetNS
+from cnidaria_policy.service import follow
+from support.namespaces import may_unshare, run
+from support.needs import needs
+from support.policy_enforcer import Ends, enforcing, write
+from support.policy_lab import Lab, Question, lab, pod_addresses
+
+pytestmark = needs("nft", "ping")
+
+WEB, DB, API = (pod_addresses("n1", number) for number in (1, 2, 3))
+OUTSIDE: Ends = ("203.0.113.5", "2001:db8::9")
+SERVICE: Ends = ("192.0.2.1", "2001:db8:5e::1")
+NAT = f"""
+table inet nat {{
+  chain to {{ type nat hook prerouting priority dstnat
+    ip daddr {SERVICE[0]} dnat ip to {DB[0]}
+    ip6 daddr {SERVICE[1]} dnat ip6 to {DB[1]}
+  }}
+  chain from {{ type nat hook postrouting priority srcnat; masquerade
+  }}
+}}
+"""
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Lab]:
+    if not may_unshare():
+        pytest.skip("may not make network namespaces: run by scripts/in-namespaces")
+    with lab(3) as made:
+        made.alias(SERVICE[0], DB[0])
+        made.alias(SERVICE[1], DB[1])
+        yield made
+
+
+@pytest.fixture
+def host(cluster: Lab) -> NetNS:
+    cluster.forget_connections()
+    return cluster.nodes["n1"]
+
+
+def every(src: Ends, dst: Ends, *what: tuple[str, int | None]) -> list[Question]:
+    """Of both families."""
+    return [(src[n], dst[n], *one) for n in (0, 1) for one in what]
+
+
+def begins(cluster: Lab, asked: list[Question], expected: bool) -> bool:
+    """Whether all of them begin, or none."""
+    return cluster.ask(asked, [expected] * len(asked)) == [expected] * len(asked)
+
+
+@pytest.mark.parametrize("began", ["inside", "outside"])
+def test_answers_pass_and_nothing_else(
+    cluster: Lab, host: NetNS, tmp_path: Path, began: str
+) -> None:
+    """Of a pod that may not be talked to, or may not talk, beside the one thing that is allowed."""
+    kind, other = ("Egress", "Ingress") if began == "inside" else ("Ingress", "Egress")
+    write(tmp_path, "none", f"{{podSelector: {{}}, policyTypes: [{other}]}}")
+    write(tmp_path, "all", f"{{podSelector: {{}}, policyTypes: [{kind}], {kind.lower()}: [{{}}]}}")
+    ends = (WEB, OUTSIDE) if began == "inside" else (OUTSIDE, WEB)
+    asked = every(*ends, ("UDP", 53), ("SCTP", 80))
+    with enforcing(host, tmp_path, {"web": WEB}):
+        assert cluster.answer(asked) == [False] * 4  # of nothing that has begun
+        assert begins(cluster, asked, True)
+        assert cluster.answer(asked) == [True] * 4
+        assert begins(cluster, every(*reversed(ends), ("UDP", 53), ("ICMP", None)), False)
+        inside = cluster.place(ends[0][0])
+        for address in ends[1]:
+            run(inside, "ping", "-c", "1", "-W", "5", "-I", ends[0][":" in address], address)
+
+
+def test_nat_hides_nobody(cluster: Lab, host: NetNS, tmp_path: Path) -> None:
+    """A service's address is that of the pod behind it, and who masquerades is who is behind."""
+    run(host, "sh", "-c", f"echo '{NAT}' | nft -f -")
+    try:
+        pods = {"web": WEB, "db": DB, "api": API}
+        with enforcing(host, tmp_path, pods) as enforcer:
+            to_db = [("TCP", 80), ("UDP", 53), ("SCTP", 80)]
+            assert begins(cluster, every(WEB, SERVICE, *to_db), True)
+            write(tmp_path, "db", "{podSelector: {matchLabels: {app: db}}, ingress: [{from: "
+                  "[{podSelector: {matchLabels: {app: web}}}]}]}")  # fmt: skip
+            follow(enforcer, host)
+            cluster.forget_connections()
+            assert begins(cluster, every(WEB, SERVICE, *to_db), True)
+            assert begins(cluster, every(API, SERVICE, *to_db), False)
+            assert begins(cluster, every(OUTSIDE, DB, *to_db), False)
+            assert begins(cluster, every(DB, SERVICE, *to_db), True), "a pod reaches itself"
+            write(tmp_path, "web", "{podSelector: {matchLabels: {app: web}}, policyTypes: [Egress],"
+                  " egress: [{to: [{podSelector: {matchLabels: {app: api}}}]}]}")  # fmt: skip
+            follow(enforcer, host)
+            cluster.forget_connections()
+            assert begins(cluster, every(WEB, SERVICE, *to_db), False)
+            assert begins(cluster, every(WEB, OUTSIDE, *to_db), False)
+            assert begins(cluster, every(WEB, API, *to_db), True)
+    finally:
+        run(host, "nft", "delete", "table", "inet", "nat")
