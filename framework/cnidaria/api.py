@@ -179,11 +179,14 @@ class Node:
         namespace: the host's network namespace; stays open while the service runs.
         wake: have the node's part of all networks declared anew, soon.
         problem: say what is wrong with the network, for people; ``""``: nothing any more.
+        is_entered: whether this node is in the network's cluster store under its name. If not, what
+            the store has of that name may be another machine's.
     """
 
     namespace: NetNS
     wake: Callable[[], None]
     problem: Callable[[str], None]
+    is_entered: Callable[[], bool] = lambda: True
 
 
 class NotReady(Exception):

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import sqlite3
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
 from pathlib import Path
@@ -118,6 +120,36 @@ def test_a_pod_that_is_gone_is_nobodys_peer(nodes: Nodes) -> None:
         wait_for("the other node's pod", known)
         nodes.delete("x/web")
         wait_for("its end", lambda: not known())
+
+
+def entered(nodes: Nodes) -> dict[str, int]:
+    """The pods that are entered as the first node's, and when that was."""
+    with closing(sqlite3.connect(nodes.store)) as db:
+        query = "SELECT value, revision FROM documents WHERE owner = 'n1' AND value IS NOT NULL"
+        return {json.loads(one)["metadata"]["name"]: when for one, when in db.execute(query)}
+
+
+def test_two_machines_of_one_name(nodes: Nodes) -> None:
+    """The second one says so, and leaves alone what the first one has entered."""
+    first, second = nodes.members
+    second.use(*first.plugins)
+    nodes.publish()
+    policy = {"cniVersion": "1.1.0", "name": "pods", **first.plugins[1]}
+    with first.node.agent():
+        nodes.add("x/web")
+        have = entered(nodes)
+        assert list(have) == ["web"]
+        with second.node.agent() as other:
+            asked = functools.partial(second.node.call, "STATUS", conf=policy)
+            wait_for("STATUS says so", lambda: asked().exit != 0)
+            assert "node name 'n1' is used" in asked().error(50)
+            nodes.apply(DENY, node=1)
+            table = ["nft", "list", "table", "inet", "cnidaria-policy-pods"]
+            wait_for("its policies", lambda: "NetworkPolicy x/deny" in run(first.node.host, *table))
+            time.sleep(2)
+            assert entered(nodes) == have, other.log
+        assert first.node.call("STATUS", conf=policy).exit == 0
+        nodes.delete("x/web")
 
 
 def test_the_end_of_a_sandbox_is_not_that_of_the_next_one(nodes: Nodes) -> None:

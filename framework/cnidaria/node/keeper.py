@@ -16,7 +16,7 @@ from dataclasses import asdict
 from typing import Any
 
 from cnidaria.api import NotReady
-from cnidaria.cluster import ClusterConfig, StoreError
+from cnidaria.cluster import ClusterConfig, NodeNameTaken, StoreError
 from cnidaria.cni.config import NetConf
 from cnidaria.cni.errors import CniError, Code
 from cnidaria.ipam.ranges import Range
@@ -61,7 +61,8 @@ class Keeper:
         self._reconciler = Reconciler(state.kernel_for, host, state.store.frozen)
         self.repairer = Repairer(state.engine, self._reconciler, host, boottime)
         self._wake = asyncio.Event()
-        self._services = Services(host, self.wake)
+        entered = state.membership.is_entered
+        self._services = Services(host, self.wake, lambda one: entered(one.cluster))
         self._configured: dict[NetworkId, NetConf] = {}
         self._followed: dict[tuple[str, str], asyncio.Task[None]] = {}
         self._compare_at = 0.0
@@ -107,7 +108,9 @@ class Keeper:
         return True
 
     def clash(self, network: NetworkId, host: NetNS) -> str:
-        """What of a network's addresses another one of the conflists has before it, or ``""``."""
+        """What of a network another one has before it, or ``""``: its addresses on this node, or
+        this node's name in the cluster.
+        """
         return self._clashes.get(network, "") if host.cookie == self._host.cookie else ""
 
     async def run(self) -> None:
@@ -234,6 +237,8 @@ class Keeper:
                 self._state.membership.publish(first.cluster, first.net.node, name, tuple(prefixes))
             except StoreError as error:
                 self._problem(f"network {name}", str(error))
+                if isinstance(error, NodeNameTaken):
+                    self._clashes.update((one.id, str(error)) for one in parts)
 
     def _sync(self, opened: Sequence[Opened], scope: Scope) -> None:
         """Apply what changed; now and then, or after a failure, compare everything."""

@@ -12,6 +12,7 @@ from cnidaria.cluster import (
     ClusterConfig,
     ClusterStore,
     ClusterView,
+    NodeNameTaken,
     NodeNetwork,
     StoreOpener,
     open_store,
@@ -96,6 +97,14 @@ class Membership:
         store.join(config.node_name, node.addresses, config.expiry)
         store.publish(network, NodeNetwork(prefixes))
         self._told[_handle(config), network] = told
+
+    def is_entered(self, config: ClusterConfig | None) -> bool:
+        """Whether this node has its name in the store; where there is no store, nobody else has."""
+        if config is None:
+            return True
+        handle = _handle(config)
+        is_told = any(known == handle for known, _ in self._told)
+        return is_told and not isinstance(self._open[handle].problem, NodeNameTaken)
 
     def leave(self, config: ClusterConfig, node: NodeInfo) -> None:
         """This node is no more: the others take its routes away at once.

@@ -23,11 +23,13 @@ class Services:
     """Starts, restarts and stops the services of the networks that are up.
 
     Attributes:
+        is_entered: see :class:`~cnidaria.api.Node`.
         problems: what they say is wrong, by network.
     """
 
     host: NetNS
     wake: Callable[[], None]
+    is_entered: Callable[[Opened], bool]
     problems: dict[str, str] = field(default_factory=dict)
     _running: dict[NetworkId, tuple[object, asyncio.Task[None]]] = field(default_factory=dict)
 
@@ -52,7 +54,12 @@ class Services:
 
     async def _serve(self, one: Opened) -> None:
         name = _name(one.id)
-        node = Node(self.host, self.wake, lambda text: self._problem(name, text))
+        node = Node(
+            self.host,
+            self.wake,
+            lambda text: self._problem(name, text),
+            lambda: self.is_entered(one),
+        )
         while True:
             try:
                 await one.mode.serve(one.net, node)

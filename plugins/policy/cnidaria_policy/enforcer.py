@@ -140,7 +140,7 @@ class Enforcer:
             self.sync(namespace)
 
     def reconcile(self) -> None:
-        """Have the other nodes know this one's pods, and no others."""
+        """Have the other nodes know this one's pods, and no others. Its name must be its own."""
         if self.sources.shared:
             self.sources.shared.reconcile(self.world.named())
 

@@ -43,6 +43,8 @@ async def serve(net: Network[PolicyConfig], node: Node) -> None:
             try:
                 await asyncio.to_thread(enforcer.sources.start, changed)
                 await asyncio.to_thread(follow, enforcer, node.namespace, since)
+                if node.is_entered():
+                    await asyncio.to_thread(enforcer.reconcile)
                 foreign = await asyncio.to_thread(shadows.look, node.namespace)
                 problems = "; ".join([*enforcer.problems, *foreign])
             except KernelError as error:
@@ -110,4 +112,3 @@ def follow(enforcer: Enforcer, namespace: NetNS, since: float | None = None) -> 
     if cut:
         log.info("network %s: ended %d connections", enforcer.network, cut)
     enforcer.tidy(namespace)
-    enforcer.reconcile()
