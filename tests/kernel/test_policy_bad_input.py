@@ -23,7 +23,7 @@ from cnidaria_policy.enforcer import Enforcer, mark
 from cnidaria_policy.objects import PolicyPod
 from cnidaria_policy.service import follow
 from support.cni import CniNode
-from support.namespaces import run
+from support.namespaces import make_uplink, run
 from support.needs import needs
 from support.node import PLUGIN_DIR, wait_for
 from support.policy_examples import network_policy
@@ -229,29 +229,42 @@ def test_what_the_kernel_refuses_is_tried_again(host: NetNS, tmp_path: Path) -> 
 # -- pods that cannot be judged, and what a runtime says of them -----------------------------------
 
 
-@pytest.mark.skipif(not Path(PLUGIN_DIR, "macvlan").exists(), reason="macvlan is not installed")
-def test_a_pod_whose_packets_the_node_does_not_see_is_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", ["macvlan", "ipvlan"])
+def test_a_pod_whose_packets_the_node_does_not_see_is_refused(tmp_path: Path, kind: str) -> None:
+    if not Path(PLUGIN_DIR, kind).exists():
+        pytest.skip(f"{kind} is not installed")
     with CniNode() as node:
-        run(node.host, "ip", "link", "add", "up0", "type", "bridge")
-        run(node.host, "ip", "link", "set", "up0", "up")
+        make_uplink(node.host, "192.0.2.1/24")
+        if not has_links(node.host, kind):
+            pytest.skip(f"needs a kernel with {kind}")
         ipam = {
             "type": "host-local",
             "dataDir": str(node.dir / "leases"),
             "subnet": "10.9.0.0/24",
         }
         plugins = [
-            {"type": "macvlan", "master": "up0", "ipam": ipam},
+            {"type": kind, "master": "up0", "ipam": ipam},
             {"type": "cnidaria-policy", "policies": [str(tmp_path)]},
         ]
         conflist = {"cniVersion": "1.0.0", "name": "pods", "plugins": plugins}
         runtime = Runtime(conflist, node.path.split(":"))
         node.pod("p")
         pod = Attachment("p", node.netns("p"))
-        with pytest.raises(Exception, match="macvlan: its packets do not pass the node") as caught:
+        with pytest.raises(Exception, match=f"{kind}: its packets do not pass the node") as caught:
             node.host.run(runtime.add, pod)
         assert caught.value.code == 7  # type: ignore[attr-defined]
         node.host.run(runtime.delete, pod)
         assert "cnidaria" not in run(node.host, "nft", "list", "tables")
+
+
+def has_links(host: NetNS, kind: str) -> bool:
+    """Whether the kernel has links of a kind."""
+    try:
+        run(host, "ip", "link", "add", "try0", "link", "up0", "type", kind)
+    except AssertionError:
+        return False
+    run(host, "ip", "link", "delete", "try0")
+    return True
 
 
 def test_an_annotation_tells_the_labels(cluster: Cluster) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from cnidaria.kernel.conntrack import flows
+from cnidaria.kernel.errors import KernelError
 from cnidaria.kernel.netns import NetNS
 from cnidaria_policy.enforcer import Enforcer
 from cnidaria_policy.service import follow
@@ -18,7 +20,7 @@ from support.policy_lab import NUMBERS, Lab, Question, lab, pod_addresses
 
 pytestmark = needs("nft")
 
-HERE, ELSEWHERE = pod_addresses("n1", 1), pod_addresses("n2", 2)
+HERE, LATE, ELSEWHERE = pod_addresses("n1", 1), pod_addresses("n1", 2), pod_addresses("n2", 2)
 PORTS = "[{port: 80}, {port: 53, protocol: UDP}, {port: 80, protocol: SCTP}]"
 ALLOWED = {("TCP", 80), ("UDP", 53), ("SCTP", 80)}
 BEGUN = [*ALLOWED, ("TCP", 443), ("UDP", 81), ("SCTP", 81), ("ICMP", None)]
@@ -99,10 +101,35 @@ def test_what_an_add_finds_out_ends_connections_too(
     asked = begin(cluster, HERE, ELSEWHERE)
     rule = f"podSelector: {{}}, policyTypes: [Egress], egress: [{{ports: {PORTS}}}]"
     write(tmp_path, "some", f"{{{rule}}}")
-    enforcer.attach(host, pod("late", pod_addresses("n1", 2)))
+    enforcer.attach(host, pod("late", LATE))
     assert known(host) == of(asked)
     follow(enforcer, host)
     assert known(host) == of([one for one in asked if one[2:] in ALLOWED])
+
+
+def test_nothing_is_ended_that_could_begin_again(
+    cluster: Lab,
+    host: NetNS,
+    enforcer: Enforcer,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """An ADD has taken the news in, and they are not in the kernel yet when it is time to cut."""
+
+    def refuse(*_: object) -> None:
+        raise KernelError(errno.ENOMEM, "a table", "Cannot allocate memory")
+
+    asked = begin(cluster, HERE, ELSEWHERE)
+    write(tmp_path, "none", "{podSelector: {}, policyTypes: [Egress], egress: []}")
+    with monkeypatch.context() as broken:
+        broken.setattr(enforcer.table, "change", refuse)
+        for step in (lambda: enforcer.attach(host, pod("late", LATE)), lambda: enforcer.cut(host)):
+            with pytest.raises(KernelError, match="Cannot allocate memory"):
+                step()
+        assert known(host) == of(asked)
+    assert enforcer.cut(host) == len(asked)
+    assert known(host) == set()
+    assert cluster.ask(asked, [False] * len(asked)) == [False] * len(asked)
 
 
 def test_what_began_before_a_restart_is_ended_after_it(

@@ -149,12 +149,16 @@ class Enforcer:
     def cut(self, namespace: NetNS) -> int:
         """End connections that the sources' news do not allow any more; how many.
 
+        The kernel follows first: else what is ended could begin again, and of pods that policies
+        have just come to select nobody would know.
+
         Raises:
-            KernelError: the kernel does not answer.
+            KernelError: the kernel does not answer, or refuses.
         """
         with self._lock:
             if not self._has_news:
                 return 0
+            self.sync(namespace)
             self._has_news, subjects = False, self.program.subjects
         try:
             return cut_denied(namespace, self.world.engine, subjects)
