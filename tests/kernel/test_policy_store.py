@@ -122,6 +122,32 @@ def test_a_pod_that_is_gone_is_nobodys_peer(nodes: Nodes) -> None:
         wait_for("its end", lambda: not known())
 
 
+def test_a_store_that_is_lost_while_nobody_looks(nodes: Nodes) -> None:
+    """What is in force stays so, until something is applied, or the table is deleted."""
+    first = nodes.members[0]
+    member = first.node
+    table = ["nft", "list", "table", "inet", "cnidaria-policy-pods"]
+    nodes.apply(DENY)
+    with member.agent():
+        nodes.add("x/web")
+        before = run(member.host, *table)
+        assert "all agree" in nodes.policy("verify")
+    for file in nodes.store.parent.glob(f"{nodes.store.name}*"):
+        file.unlink()
+    with member.agent() as agent:
+        wait_for("a complaint", lambda: "was made anew, and nothing was applied" in agent.log)
+        with pytest.raises(CniError, match="was made anew") as caught:
+            nodes.add("x/api")
+        assert caught.value.code == 11
+        member.host.run(first.runtime.delete, first.attachment("x/api"))
+        assert run(member.host, *table) == before
+        nodes.apply(network_policy("{podSelector: {}, ingress: [{}]}", "open", "x"))
+        wait_for("what was applied", lambda: "NetworkPolicy x/open" in run(member.host, *table))
+        assert "NetworkPolicy x/deny" not in run(member.host, *table)
+        nodes.add("x/api")
+        assert "all agree" in nodes.policy("verify")
+
+
 def entered(nodes: Nodes) -> dict[str, int]:
     """The pods that are entered as the first node's, and when that was."""
     with closing(sqlite3.connect(nodes.store)) as db:

@@ -76,9 +76,26 @@ class Enforcer:
             if not self.sources.is_whole:
                 why = "; ".join(self.problems)
                 raise KernelError(NOT_YET, f"the policies of network {self.network}", why)
+            self._refuse_lost(namespace)
             self.world.attach(pods)
             self._compile(namespace)
             self._make_sure(namespace)
+
+    def _refuse_lost(self, namespace: NetNS) -> None:
+        """A cluster store that was lost, and made anew without policies, opens nothing."""
+        shared = self.sources.shared
+        if shared is None or not shared.is_empty:
+            return
+        have = self.table.read(namespace) or Ruleset()
+        others = [one for one in have.chains if one.startswith(names.store_chain(""))]
+        if others and names.store_chain(shared.origin) not in others:
+            why = (
+                f"cluster store {shared.url}: was made anew, and nothing was applied since; what "
+                f"is in force stays so until something is, or table {self.table.table.name} is "
+                "deleted"
+            )
+            self.problems = [*self.problems, why]
+            raise KernelError(NOT_YET, f"the policies of network {self.network}", why)
 
     def refresh(self, namespace: NetNS) -> bool:
         """Read the sources again, and have the kernel do what they say; whether it had to change.
@@ -219,7 +236,8 @@ class Enforcer:
         """All anew, called as it is in the kernel already."""
         tables = self.world.engine.tables(self.world.node)
         numbering = aligned(tables, self.table.read(namespace) or Ruleset())
-        self.program = Program(self.table.table.name, self.world.name_of, numbering)
+        name, store = self.table.table.name, self.sources.store
+        self.program = Program(name, self.world.name_of, numbering, store)
         self.program.update(tables)
         self._version = tables.version
 

@@ -32,6 +32,11 @@ def table(network: str) -> str:
     return f"{TABLE}-{network}"
 
 
+def store_chain(store: str) -> str:
+    """The chain that says which cluster store the table's policies are of; nothing is in it."""
+    return f"of-store-{store}"
+
+
 def family(address: str) -> int:
     """4 or 6."""
     return ip_address(address).version

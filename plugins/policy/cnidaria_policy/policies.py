@@ -34,6 +34,7 @@ class Policies:
         pods: addresses by ``namespace/name``.
         problems: of the sources, with what is in force nevertheless.
         shared: which objects are in the cluster store.
+        store: which cluster store that is, see :attr:`Sources.store`.
     """
 
     def __init__(
@@ -49,6 +50,7 @@ class Policies:
         self.local = list(local)
         self.problems: list[str] = []
         self.shared: frozenset[Key] = frozenset()
+        self.store = ""
         world = World(node or "")
         world.replace(self.objects)
         world.attach(self.local)
@@ -89,7 +91,7 @@ class Policies:
             raise CniError(Code.TRY_AGAIN_LATER, "; ".join(sources.problems))
         local = [pod for pod in view.declared(PolicyPod) if pod.network == name]
         made = cls(found, sources.places, config.node_name, local)
-        made.problems = sources.problems
+        made.problems, made.store = sources.problems, sources.store
         if sources.shared:
             made.shared = frozenset(sources.shared.written())
             sources.stop()

@@ -54,13 +54,18 @@ class Program:
         table: its name.
         name_of: for comments.
         numbering: what stands for the engine's numbers.
+        store: which cluster store the policies are of, if there is one.
 
     Attributes:
         rules: the content.
     """
 
     def __init__(
-        self, table: str, name_of: NameOf = str, numbering: Numbering | None = None
+        self,
+        table: str,
+        name_of: NameOf = str,
+        numbering: Numbering | None = None,
+        store: str = "",
     ) -> None:
         self.table = table
         self._numbers = numbering or Numbering()
@@ -77,6 +82,8 @@ class Program:
             self._set(one)
         for chain in frame_chains(table):
             self._chain(chain)
+        if store:
+            self._chain(NftChain(table, names.store_chain(store)))
 
     @property
     def subjects(self) -> list[str]:

@@ -51,6 +51,8 @@ class Shared:
 
     Attributes:
         problems: why the store cannot be followed, and what in it cannot be used.
+        origin: the identity of the store that what is in force is from: another one than that of
+            a store that was made anew, until people write something into it.
         unread: why it cannot be read, ``""`` if it can.
         is_whole: whether it was read, and all in it was good, at least once.
     """
@@ -66,11 +68,22 @@ class Shared:
         self._objects: dict[Document, Json] = {}
         self._wrong: dict[Document, str] = {}
         self.unread = ""
+        self.origin = ""
         self._identity = ""
         self._kept: set[Document] = set()
         self._found: Mapping[Key, Json] = {}
         self._follower: threading.Thread | None = None
         self._lock = threading.RLock()
+
+    @property
+    def url(self) -> str:
+        """Where it is."""
+        return self._cluster.store
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether people have written nothing."""
+        return all(owner for owner, _ in self._objects)
 
     @property
     def problems(self) -> list[str]:
@@ -127,6 +140,8 @@ class Shared:
         for document, content in changes.items():
             self._take(document, content)
         self._cursor, self._identity = news.cursor, news.store
+        if not self._kept:
+            self.origin = news.store
 
     def _forget(self, document: Document) -> None:
         for known in (self._raw, self._objects, self._wrong):

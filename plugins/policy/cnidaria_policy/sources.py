@@ -60,6 +60,11 @@ class Sources:
         return all(one.is_whole for one in self._all)
 
     @property
+    def store(self) -> str:
+        """Which cluster store the policies are of, ``""`` if none."""
+        return self.shared.origin if self.shared else ""
+
+    @property
     def why_closed(self) -> str:
         """Why no pod can be added, of which other nodes must be told; ``""``: nothing hinders."""
         return self.shared.unread if self.shared else ""

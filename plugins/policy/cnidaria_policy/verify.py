@@ -58,7 +58,9 @@ def compiled(network: str, policies: Policies, have: Ruleset) -> Ruleset:
     names_ = {one: pod for pod, addresses in policies.pods.items() for one in addresses}
     tables = policies.engine.tables(policies.node)
     numbering = aligned(tables, have)
-    program = Program(names.table(network), lambda one: names_.get(one, ""), numbering)
+    program = Program(
+        names.table(network), lambda one: names_.get(one, ""), numbering, policies.store
+    )
     program.update(tables)
     return program.rules
 
