@@ -169,6 +169,10 @@ def test_two_machines_of_one_name(nodes: Nodes) -> None:
             asked = functools.partial(second.node.call, "STATUS", conf=policy)
             wait_for("STATUS says so", lambda: asked().exit != 0)
             assert "node name 'n1' is used" in asked().error(50)
+            with pytest.raises(CniError, match="node name 'n1' is used") as caught:
+                nodes.add("x/db")
+            assert caught.value.code == 11
+            second.node.host.run(second.runtime.delete, second.attachment("x/db"))
             nodes.apply(DENY, node=1)
             table = ["nft", "list", "table", "inet", "cnidaria-policy-pods"]
             wait_for("its policies", lambda: "NetworkPolicy x/deny" in run(first.node.host, *table))

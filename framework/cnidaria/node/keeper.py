@@ -16,7 +16,7 @@ from dataclasses import asdict
 from typing import Any
 
 from cnidaria.api import NotReady
-from cnidaria.cluster import ClusterConfig, NodeNameTaken, StoreError
+from cnidaria.cluster import ClusterConfig, StoreError
 from cnidaria.cni.config import NetConf
 from cnidaria.cni.errors import CniError, Code
 from cnidaria.ipam.ranges import Range
@@ -108,9 +108,7 @@ class Keeper:
         return True
 
     def clash(self, network: NetworkId, host: NetNS) -> str:
-        """What of a network another one has before it, or ``""``: its addresses on this node, or
-        this node's name in the cluster.
-        """
+        """What of a network's addresses another one of the conflists has before it, or ``""``."""
         return self._clashes.get(network, "") if host.cookie == self._host.cookie else ""
 
     async def run(self) -> None:
@@ -237,8 +235,6 @@ class Keeper:
                 self._state.membership.publish(first.cluster, first.net.node, name, tuple(prefixes))
             except StoreError as error:
                 self._problem(f"network {name}", str(error))
-                if isinstance(error, NodeNameTaken):
-                    self._clashes.update((one.id, str(error)) for one in parts)
 
     def _sync(self, opened: Sequence[Opened], scope: Scope) -> None:
         """Apply what changed; now and then, or after a failure, compare everything."""

@@ -46,6 +46,7 @@ class Membership:
         self._views: dict[Handle, ClusterView] = {}
         self._seen: dict[Handle, float] = {}
         self._told: dict[tuple[Handle, str], object] = {}
+        self._taken: dict[Handle, str] = {}
         self._lock = threading.Lock()
 
     def store(self, config: ClusterConfig) -> ClusterStore:
@@ -94,17 +95,31 @@ class Membership:
         if self._told.get((_handle(config), network)) == told:
             return
         store = self.store(config)
-        store.join(config.node_name, node.addresses, config.expiry)
-        store.publish(network, NodeNetwork(prefixes))
+        try:
+            store.join(config.node_name, node.addresses, config.expiry)
+            store.publish(network, NodeNetwork(prefixes))
+        except NodeNameTaken as error:
+            self._taken[_handle(config)] = str(error)
+            raise
+        self._taken.pop(_handle(config), None)
         self._told[_handle(config), network] = told
 
     def is_entered(self, config: ClusterConfig | None) -> bool:
         """Whether this node has its name in the store; where there is no store, nobody else has."""
         if config is None:
             return True
-        handle = _handle(config)
-        is_told = any(known == handle for known, _ in self._told)
-        return is_told and not isinstance(self._open[handle].problem, NodeNameTaken)
+        is_told = any(known == _handle(config) for known, _ in self._told)
+        return is_told and not self.taken(config)
+
+    def taken(self, config: ClusterConfig | None) -> str:
+        """That this node's name is another living agent's, by what is known here; ``""`` if not."""
+        if config is None:
+            return ""
+        store = self._open.get(_handle(config))
+        problem = store.problem if store else None
+        if isinstance(problem, NodeNameTaken):
+            return str(problem)
+        return self._taken.get(_handle(config), "")
 
     def leave(self, config: ClusterConfig, node: NodeInfo) -> None:
         """This node is no more: the others take its routes away at once.
@@ -124,6 +139,7 @@ class Membership:
             self._open.clear()
             self._views.clear()
             self._told.clear()
+            self._taken.clear()
 
 
 def _handle(config: ClusterConfig) -> Handle:

@@ -191,7 +191,7 @@ class Metrics:
             yield REPAIRS.sample(count, kind)
 
     def _networks(self) -> Iterator[Sample]:
-        usable = {one.id for one in self._keeper.opened if not one.conflict}
+        usable = {one.id for one in self._keeper.opened if not self._state.networks.why_not(one)}
         known = {*self._keeper.configured, *(one.id for one in self._keeper.opened)}
         for network in sorted(known):
             is_up = network in usable and not self._keeper.clash(network, self._host)

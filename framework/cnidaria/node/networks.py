@@ -111,6 +111,10 @@ class Networks:
             raise
         return opened
 
+    def why_not(self, opened: Opened) -> str:
+        """Why no pod may be added here: another node has what this one would lend, or its name."""
+        return opened.conflict or self._membership.taken(opened.cluster)
+
     def bring_up(self, opened: Opened, host: NetNS, *, look: bool = False) -> None:
         """Make the node's part of a network so, unless that was done already.
 

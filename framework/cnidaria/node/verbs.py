@@ -128,9 +128,15 @@ class Verbs:
 
     def _open(self, call: Context) -> Opened:
         try:
-            return _usable(self._networks.open(call.conf, call.host))
+            return self._usable(self._networks.open(call.conf, call.host))
         except NotReady as error:
             raise CniError(Code.TRY_AGAIN_LATER, f"{call.conf.type}: {error}") from error
+
+    def _usable(self, network: Opened) -> Opened:
+        """Raises :class:`NotReady`: another node has this one's addresses, or its name."""
+        if why := self._networks.why_not(network):
+            raise NotReady(f"network {network.net.name}: {why}")
+        return network
 
     def delete(self, call: Context) -> bytes:
         """Detach whatever is there; an unknown attachment is as good as a detached one."""
@@ -188,7 +194,7 @@ class Verbs:
         """Success only once the node's state for this network is really there."""
         try:
             self._engine.store.require_writable()
-            network = _usable(self._networks.reopen(call.conf, call.host))
+            network = self._usable(self._networks.reopen(call.conf, call.host))
             self._networks.bring_up(network, call.host, look=True)
             claim = self._addresses.claim(call.conf, network.cluster)
             self._addresses.status(call.conf, call.invocation, call.host, claim)
@@ -218,13 +224,6 @@ class Verbs:
             self._retire(call)
         self._addresses.gc(call.conf, call.invocation, call.host)
         return NOTHING
-
-
-def _usable(network: Opened) -> Opened:
-    """Raises :class:`NotReady`: another node lends the same addresses."""
-    if network.conflict:
-        raise NotReady(f"network {network.net.name}: {network.conflict}")
-    return network
 
 
 def _as_told(attachment: Attachment, told: Result | None) -> Attachment:
