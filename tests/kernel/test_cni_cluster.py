@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from contextlib import ExitStack
 from typing import Any
 
 import pytest
@@ -50,6 +51,30 @@ def test_overlapping_subnets(nodes: tuple[CniNode, CniNode]) -> None:
             second.add("p1", member("b", "10.1.1.0/24"))
             wait_for("the route", lambda: "10.1.1.0/24 via 192.0.2.2" in first.ip("route"), 30)
         assert first.call("STATUS", conf=here).result() is None
+
+
+def test_two_machines_of_one_name(nodes: tuple[CniNode, CniNode]) -> None:
+    """The second one's block would be the first one's."""
+    first, second = nodes
+    pools = {"clusterPools": [{"prefix": "10.64.0.0/16"}]}
+    store = {"store": f"sqlite:{first.dir}/cluster.db", "node": "a"}
+    conf = network(uplink="up0", cluster=store, ipam=pools)
+    for node in nodes:
+        node.conflist(conf)
+    second.pod("p1")
+    taken = "node name 'a' is used by another living agent"
+    with ExitStack() as one, ExitStack() as other:
+        one.enter_context(first.agent())
+        first.add("p1", conf)
+        agent = other.enter_context(second.agent())
+        wait_for("a complaint", lambda: taken in agent.log, 30)
+        assert taken in second.call("STATUS", conf=conf).error(50)
+        assert taken in second.call("ADD", "p1", conf).error(11)
+        first.delete("p1", conf)
+        one.close()
+        first.cnidaria("uninstall", f"--bin-dir={first.bin}")
+        wait_for("the name", lambda: second.call("STATUS", conf=conf).exit == 0, 30)
+        second.add("p1", conf)
 
 
 def test_the_nodes_of_a_cluster(nodes: tuple[CniNode, CniNode]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import re
 import sqlite3
 import time
 from collections.abc import Iterator
@@ -15,7 +16,11 @@ import msgspec
 import pytest
 import yaml
 
+from cnidaria import ClusterConfig
 from cnidaria.cni.errors import CniError
+from cnidaria_policy.objects import PolicyPod
+from cnidaria_policy.shared import Shared
+from support import metrics
 from support.cni import CniNode
 from support.namespaces import make_uplink, run
 from support.node import wait_for
@@ -239,6 +244,51 @@ def test_a_chain_whose_plugins_are_all_in_the_cluster(nodes: Nodes) -> None:
         nodes.add("x/web")
         assert entered() == expected
         nodes.delete("x/web")
+
+
+def test_a_burst_arrives_whole_and_in_a_few_pieces(nodes: Nodes) -> None:
+    """600 pods of another node come, one by one; 200 go, 200 are others than they were."""
+    nodes.apply(DENY, ONE, pod("web", app="db"))
+    node = nodes.members[0].node
+    pods = [client(number) for number in range(600)]
+    others = [
+        msgspec.structs.replace(one, addresses=(f"10.3.{n}.7",))
+        for n, one in enumerate(pods[200:400])
+    ]
+    wanted = {address for one in (*others, *pods[400:]) for address in one.addresses}
+
+    def applied() -> float:
+        numbers, name = (
+            metrics.parse(node.cnidaria("metrics")),
+            "cnidaria_policy_transactions_total",
+        )
+        return metrics.number(numbers, name, network="pods", result="applied")
+
+    def peers() -> set[str]:
+        told = run(node.host, "nft", "list", "map", "inet", "cnidaria-policy-pods", "peers4")
+        return set(re.findall(r"\b10\.[23]\.\d+\.\d+", told))
+
+    away = Shared("pods", ClusterConfig(store=f"sqlite:{nodes.store}", node="n9"), "n9")
+    with node.agent(), ExitStack() as stack:
+        stack.callback(away.stop)
+        nodes.add("x/web")
+        before = applied()
+        for some in (pods[:300], pods[300:], others):
+            for one in some:
+                away.enter(one)
+            time.sleep(0.2)  # they are seen at several times
+        for one in pods[:200]:
+            away.leave(one)
+        wait_for("what is left", lambda: peers() == wanted, 30)
+        assert 0 < applied() - before < 50
+        assert "all agree" in nodes.policy("verify")
+
+
+def client(number: int) -> PolicyPod:
+    address = f"10.2.{number // 250}.{number % 250 + 1}"
+    return PolicyPod(
+        "pods", f"c{number}/eth0", "x", f"c{number}", (address,), "eth0", labels={"role": "client"}
+    )
 
 
 def test_a_node_that_comes_back_enters_its_pods_again(nodes: Nodes) -> None:

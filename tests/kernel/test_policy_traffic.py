@@ -7,12 +7,14 @@ from pathlib import Path
 
 import pytest
 
+from cnidaria.kernel.conntrack import flows
 from cnidaria.kernel.netns import NetNS
 from cnidaria_policy.service import follow
 from support.namespaces import may_unshare, run
 from support.needs import needs
 from support.policy_enforcer import Ends, enforcing, write
-from support.policy_lab import Lab, Question, lab, pod_addresses
+from support.policy_examples import cluster_policy
+from support.policy_lab import NUMBERS, Lab, Question, lab, pod_addresses
 
 pytestmark = needs("nft", "ping")
 
@@ -29,6 +31,9 @@ table inet nat {{
   }}
 }}
 """
+TO_DB = (("TCP", 80), ("UDP", 53), ("SCTP", 80))
+OF_DB = "podSelector: {matchLabels: {app: db}}"
+ONLY_WEB = f"{{{OF_DB}, ingress: [{{from: [{{podSelector: {{matchLabels: {{app: web}}}}}}]}}]}}"
 
 
 @pytest.fixture(scope="module")
@@ -77,28 +82,62 @@ def test_answers_pass_and_nothing_else(
             run(inside, "ping", "-c", "1", "-W", "5", "-I", ends[0][":" in address], address)
 
 
+@pytest.fixture
+def nat(host: NetNS) -> Iterator[None]:
+    run(host, "sh", "-c", f"echo '{NAT}' | nft -f -")
+    yield
+    run(host, "nft", "delete", "table", "inet", "nat")
+
+
+@pytest.mark.usefixtures("nat")
 def test_nat_hides_nobody(cluster: Lab, host: NetNS, tmp_path: Path) -> None:
     """A service's address is that of the pod behind it, and who masquerades is who is behind."""
-    run(host, "sh", "-c", f"echo '{NAT}' | nft -f -")
-    try:
-        pods = {"web": WEB, "db": DB, "api": API}
-        with enforcing(host, tmp_path, pods) as enforcer:
-            to_db = [("TCP", 80), ("UDP", 53), ("SCTP", 80)]
-            assert begins(cluster, every(WEB, SERVICE, *to_db), True)
-            write(tmp_path, "db", "{podSelector: {matchLabels: {app: db}}, ingress: [{from: "
-                  "[{podSelector: {matchLabels: {app: web}}}]}]}")  # fmt: skip
+    with enforcing(host, tmp_path, {"web": WEB, "db": DB, "api": API}) as enforcer:
+        assert begins(cluster, every(WEB, SERVICE, *TO_DB), True)
+        write(tmp_path, "db", ONLY_WEB)
+        follow(enforcer, host)
+        cluster.forget_connections()
+        assert begins(cluster, every(WEB, SERVICE, *TO_DB), True)
+        assert begins(cluster, every(API, SERVICE, *TO_DB), False)
+        assert begins(cluster, every(OUTSIDE, DB, *TO_DB), False)
+        write(tmp_path, "web", "{podSelector: {matchLabels: {app: web}}, policyTypes: [Egress],"
+              " egress: [{to: [{podSelector: {matchLabels: {app: api}}}]}]}")  # fmt: skip
+        follow(enforcer, host)
+        cluster.forget_connections()
+        assert begins(cluster, every(WEB, SERVICE, *TO_DB), False)
+        assert begins(cluster, every(WEB, OUTSIDE, *TO_DB), False)
+        assert begins(cluster, every(WEB, API, *TO_DB), True)
+
+
+@pytest.mark.usefixtures("nat")
+def test_what_nat_hides_is_ended_too(cluster: Lab, host: NetNS, tmp_path: Path) -> None:
+    with enforcing(host, tmp_path, {"web": WEB, "db": DB, "api": API}) as enforcer:
+        for src in (WEB, API, DB):
+            assert begins(cluster, every(src, SERVICE, ("UDP", 53), ("SCTP", 80)), True)
+        write(tmp_path, "db", ONLY_WEB)
+        follow(enforcer, host)
+        left = {(one.src, one.dst, one.protocol) for one in flows(host, DB)}
+        assert left == {
+            (src[n], DB[n], NUMBERS[name])
+            for src in (WEB, DB)
+            for n in (0, 1)
+            for name in ("UDP", "SCTP")
+        }
+
+
+@pytest.mark.usefixtures("nat")
+def test_a_pod_that_reaches_itself_by_a_service(cluster: Lab, host: NetNS, tmp_path: Path) -> None:
+    """No NetworkPolicy keeps it from that; policies of the whole cluster make no exception."""
+    shut = "{podSelector: {}, policyTypes: [Ingress, Egress]}"
+    with enforcing(host, tmp_path, {"web": WEB, "db": DB}) as enforcer:
+        write(tmp_path, "shut", shut)
+        follow(enforcer, host)
+        assert begins(cluster, every(DB, SERVICE, *TO_DB), True)
+        assert begins(cluster, every(WEB, SERVICE, *TO_DB), False)
+        for way, peers in (("ingress", "from"), ("egress", "to")):
+            rule = f"[{{action: Deny, {peers}: [{{pods: {{{OF_DB}}}}}]}}]"
+            spec = f"{{tier: Admin, priority: 1, subject: {{namespaces: {{}}}}, {way}: {rule}}}"
+            (tmp_path / "all.yaml").write_text(cluster_policy(spec))
             follow(enforcer, host)
             cluster.forget_connections()
-            assert begins(cluster, every(WEB, SERVICE, *to_db), True)
-            assert begins(cluster, every(API, SERVICE, *to_db), False)
-            assert begins(cluster, every(OUTSIDE, DB, *to_db), False)
-            assert begins(cluster, every(DB, SERVICE, *to_db), True), "a pod reaches itself"
-            write(tmp_path, "web", "{podSelector: {matchLabels: {app: web}}, policyTypes: [Egress],"
-                  " egress: [{to: [{podSelector: {matchLabels: {app: api}}}]}]}")  # fmt: skip
-            follow(enforcer, host)
-            cluster.forget_connections()
-            assert begins(cluster, every(WEB, SERVICE, *to_db), False)
-            assert begins(cluster, every(WEB, OUTSIDE, *to_db), False)
-            assert begins(cluster, every(WEB, API, *to_db), True)
-    finally:
-        run(host, "nft", "delete", "table", "inet", "nat")
+            assert begins(cluster, every(DB, SERVICE, *TO_DB), False), way
