@@ -13,7 +13,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from ipaddress import ip_address
 from struct import pack, unpack_from
@@ -83,7 +83,7 @@ class Lab:
         self.nodes = nodes
         self._tag = 0
         self._denied: set[int] = set()
-        node = next(iter(nodes.values()))
+        *_, node = nodes.values()
         self._round = node.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self._round.bind(("127.0.0.1", 0))
         self._round.settimeout(10 * PATIENCE)
@@ -156,7 +156,8 @@ class Lab:
         self._listen(dst, version)
         data = first_packet(name, (src, dst), (1024 + number, port or 0), tag)
         place = (dst, 0) if version == 4 else (dst, 0, 0, 0)
-        self._hosts[src].sender(src, NUMBERS[name]).sendto(data, place)
+        with suppress(PermissionError):  # the sender's own node drops it
+            self._hosts[src].sender(src, NUMBERS[name]).sendto(data, place)
 
     def _listen(self, address: str, version: int) -> None:
         for name, number in NUMBERS.items():
@@ -204,6 +205,10 @@ class Lab:
     def alias(self, address: str, of: str) -> None:
         """What is sent to an address comes out where another one is."""
         self._hosts[address] = self._hosts[of]
+
+    def namespace(self, address: str) -> NetNS:
+        """Where an address is."""
+        return self._hosts[address].namespace
 
     def forget_connections(self) -> None:
         """Nobody remembers a connection: each question is a new one."""

@@ -18,6 +18,9 @@ from cnidaria_policy.inotify import News, changes
 
 LOOK_FOR_SHADOWS_EVERY: Final = 10.0
 """Seconds."""
+REST_FROM_LOOKING: Final = 20.0
+"""Times as long as the last look took: of many rules it takes long."""
+MOST_SHADOWS: Final = 8
 
 log = logging.getLogger(__name__)
 
@@ -45,7 +48,7 @@ async def serve(net: Network[PolicyConfig], node: Node) -> None:
                 await asyncio.to_thread(follow, enforcer, node.namespace, since)
                 if node.is_entered():
                     await asyncio.to_thread(enforcer.reconcile)
-                foreign = await asyncio.to_thread(shadows.look, node.namespace)
+                foreign = await asyncio.to_thread(shadows.look, node.namespace, enforcer)
                 problems = "; ".join([*enforcer.problems, *foreign])
             except KernelError as error:
                 problems = str(error)
@@ -82,18 +85,25 @@ class Shadows:
         self._again_at = 0.0
         self._found: list[str] = []
 
-    def look(self, namespace: NetNS) -> list[str]:
+    def look(self, namespace: NetNS, enforcer: Enforcer) -> list[str]:
         """What there is to say about each.
 
         Raises:
             KernelError: the kernel does not answer.
         """
-        if time.monotonic() >= self._again_at:
-            self._again_at = time.monotonic() + LOOK_FOR_SHADOWS_EVERY
-            self._found = [
-                f"{one} drops what none of its rules accepts, whatever policies allow"
-                for one in dropping(namespace)
-            ]
+        began = time.monotonic()
+        if began >= self._again_at:
+            pods = {
+                address: pod.host_ifname
+                for pod in enforcer.world.pods()
+                for address in pod.addresses
+            }
+            found = dropping(namespace, pods)
+            self._found = [f"{one}, whatever policies allow" for one in found[:MOST_SHADOWS]]
+            if len(found) > MOST_SHADOWS:
+                self._found.append(f"{len(found) - MOST_SHADOWS} more foreign chains that drop")
+            took = time.monotonic() - began
+            self._again_at = began + max(LOOK_FOR_SHADOWS_EVERY, REST_FROM_LOOKING * took)
         return self._found
 
 
