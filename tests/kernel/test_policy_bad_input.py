@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -100,6 +101,22 @@ def test_a_file_that_is_refused(cluster: Cluster, what: str) -> None:
         cluster.add("x/web")
         assert not passes(cluster)
         cluster.write("shut.yaml", SHUT)
+
+
+def test_a_pipe_in_the_place_of_a_file(cluster: Cluster) -> None:
+    """Nobody waits for it: not the agent, not a pod, and not what is said of another file."""
+    pipe, file = cluster.policies / "pipe.yaml", cluster.policies / "shut.yaml"
+    os.mkfifo(pipe)
+    with told(cluster, f"{pipe}: is no regular file"):
+        pipe.replace(file)
+        with told(cluster, f"{file}: is no regular file"):
+            cluster.write("late.yaml", "garbage")
+            wait_for("late.yaml", lambda: "late.yaml" in str(status(cluster)), PATIENCE)
+            cluster.delete("x/web")
+            cluster.add("x/web")
+            (cluster.policies / "late.yaml").unlink()
+            file.unlink()
+            cluster.write("shut.yaml", SHUT)
 
 
 def test_a_file_that_is_being_written(cluster: Cluster) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import stat
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -82,10 +81,6 @@ class Folders:
     def _look_at(self, file: Path) -> None:
         try:
             found = file.stat()
-            if not stat.S_ISREG(found.st_mode):  # opening it might wait for ever
-                self._wrong[file] = f"{file}: is no regular file"
-                self._stamps.pop(file, None)
-                return
             stamp = found.st_mtime_ns, found.st_size, found.st_ino
             if self._stamps.get(file) == stamp:
                 return

@@ -6,7 +6,10 @@ nothing here.  A file with an error is refused as a whole.
 
 from __future__ import annotations
 
+import errno
+import os
 import re
+import stat
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +26,7 @@ DEEPEST: Final = 100
 """Levels of lists and mappings within one another."""
 MOST: Final = 5_000_000
 """Values in a document."""
+_CHUNK: Final = 1 << 20
 _STEP: Final = re.compile(r"([^.\[\]]+)|\[(\d+)\]")
 
 Json = Mapping[str, Any]
@@ -69,16 +73,44 @@ class _Loader(yaml.CSafeLoader):
     }
 
 
-def read(file: Path) -> list[Manifest]:
+def read(file: Path, *, waits: bool = False) -> list[Manifest]:
     """All objects of a file, each valid by itself.
+
+    Args:
+        waits: also read what is no regular file, as a pipe, until its end comes.
 
     Raises:
         Refused: the first thing that is wrong.
-        OSError: the file cannot be read.
+        OSError: the file cannot be read, or is no regular one.
     """
-    if file.stat().st_size > LARGEST:
+    return list(_read(file, _content(file, waits=waits)))
+
+
+def _content(file: Path, *, waits: bool = False) -> bytes:
+    """No more than can be right, and of nothing that might have no end, or never begin."""
+    flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NOCTTY
+    if not waits:
+        _refuse_irregular(file, file.stat())  # to open a device may do something
+        flags |= os.O_NONBLOCK
+    fd = os.open(file, flags)
+    try:
+        found = os.fstat(fd)
+        if not waits:
+            _refuse_irregular(file, found)  # it may be another one by now
+        data = bytearray()
+        while max(found.st_size, len(data)) <= LARGEST:
+            some = os.read(fd, _CHUNK)
+            if not some:
+                return bytes(data)
+            data += some
         raise Refused(file, 1, f"is larger than {LARGEST >> 20} MiB")
-    return list(_read(file, file.read_bytes()))
+    finally:
+        os.close(fd)
+
+
+def _refuse_irregular(file: Path, found: os.stat_result) -> None:
+    if not stat.S_ISREG(found.st_mode):
+        raise OSError(errno.EINVAL, "is no regular file", str(file))
 
 
 def _read(file: Path, data: bytes) -> Iterator[Manifest]:
@@ -186,7 +218,7 @@ def line_of(node: yaml.Node, path: str) -> int:
 def line_in(manifest: Manifest, path: str) -> int:
     """The line of a field of an object, as its file is now; the object's, if that has changed."""
     try:
-        for node, document in _documents(manifest.file, manifest.file.read_bytes()):
+        for node, document in _documents(manifest.file, _content(manifest.file)):
             for obj, place in _flat(document, node):
                 if place.start_mark.line + 1 == manifest.line and obj == manifest.obj:
                     return line_of(place, path)

@@ -147,7 +147,7 @@ def choose(view: NodeView, network: str | None) -> tuple[str, PolicyConfig]:
 
 
 def manifests(paths: Iterable[Path]) -> dict[Key, Manifest]:
-    """All objects of files and directories.
+    """All objects of files and directories. What is named itself may be a pipe.
 
     Raises:
         Refused: a file is wrong, or says what another one says, too.
@@ -158,7 +158,7 @@ def manifests(paths: Iterable[Path]) -> dict[Key, Manifest]:
         inside = sorted(path.iterdir()) if path.is_dir() else [path]
         for file in inside:
             if file is path or file.suffix in SUFFIXES:
-                for one in read(file):
+                for one in read(file, waits=file is path):
                     first = found.setdefault(one.key, one)
                     if first is not one:
                         why = f"{' '.join(filter(None, one.key))} is in {first.file}, too"

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import socket
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -149,60 +147,6 @@ def test_a_file_that_was_never_good_leaves_it_open_what_the_policies_are(tmp_pat
     bad.unlink()
     folders.look()
     assert folders.is_whole
-
-
-def whole(path: Path, size: int, text: str) -> None:
-    path.write_text(text * (size // len(text)))
-
-
-def enormous(path: Path) -> None:
-    path.touch()
-    os.truncate(path, (64 << 20) + 1)
-
-
-def loop(path: Path) -> None:
-    path.symlink_to("loop")
-    path.with_name("loop").symlink_to("loop")
-
-
-def socket_at(path: Path) -> None:
-    with socket.socket(socket.AF_UNIX) as made:
-        made.bind(str(path))
-
-
-HOSTILE: dict[str, tuple[Callable[[Path], object], str]] = {
-    "FIFO": (os.mkfifo, ": is no regular file"),
-    "socket": (socket_at, ": is no regular file"),
-    "device without end": (lambda path: path.symlink_to("/dev/zero"), ": is no regular file"),
-    "directory": (Path.mkdir, ": is no regular file"),
-    "link to nothing": (lambda path: path.symlink_to("nothing"), ": No such file or directory"),
-    "links in a circle": (loop, ": Too many levels of symbolic links"),
-    "cannot be read": (lambda path: path.symlink_to("/proc/self/mem"), ": Input/output error"),
-    "noise": (lambda path: path.write_bytes(os.urandom(10 << 20)), ":1: "),
-    "brackets": (lambda path: whole(path, 10 << 20, "["), ":1: "),
-    "one line": (lambda path: whole(path, 10 << 20, "x"), ":1: "),
-    "too large": (enormous, ":1: is larger"),
-}
-
-
-@pytest.mark.parametrize("kind", HOSTILE)
-def test_whatever_is_in_a_directory_what_was_good_stays(kind: str, tmp_path: Path) -> None:
-    """Beside a good file, and then in its place."""
-    make, problem = HOSTILE[kind]
-    good, bad = file(tmp_path, policy("one")), tmp_path / "b.yaml"
-    folders = Folders([str(tmp_path)])
-    assert names(folders) == {"one"}
-    make(bad)
-    assert names(folders) == {"one"}
-    (said,) = folders.problems
-    assert said.startswith(f"{bad}{problem}")
-    bad.replace(good) if kind != "directory" else (good.unlink(), bad.replace(good))
-    assert names(folders) == {"one"}
-    assert folders.problems == [said.replace(str(bad), str(good))]
-    assert folders.is_whole
-    good.rmdir() if kind == "directory" else good.unlink()
-    assert names(folders) == set()
-    assert folders.problems == []
 
 
 def test_a_directory_that_goes_away_keeps_what_it_said(tmp_path: Path) -> None:
