@@ -15,7 +15,8 @@ from support.needs import needs
 pytestmark = needs("nft")
 
 PODS = {"10.1.0.2": "pod2", "10.1.0.3": "pod3", "fd00:1::2": "pod2", "fd00:1::3": "pod3"}
-WHOLE = "connections from pods, to pods, between pods"
+OUT_AND_IN = "from pods to elsewhere, to pods from elsewhere"
+WHOLE = f"connections {OUT_AND_IN}, between pods"
 NOTHING: list[str] = []
 FORWARD = "type filter hook forward priority filter; policy accept;"
 
@@ -71,7 +72,7 @@ CASES: dict[str, tuple[str, list[str]]] = {
         " ct state established accept; tcp dport 443 accept; }",
         [
             f"c 0 rules and policy drops UDP, SCTP, ICMP {WHOLE}",
-            "c 0 rules and policy may drop TCP connections from pods, to pods, between pods",
+            f"c 0 rules and policy may drop TCP {WHOLE}",
         ],
     ),
     "what nobody comes to": (f"chain c {{ {FORWARD} accept; drop; }}", NOTHING),
@@ -86,7 +87,7 @@ CASES: dict[str, tuple[str, list[str]]] = {
     "what is invalid": (f"chain c {{ {FORWARD} ct state invalid drop; }}", NOTHING),
     "one port": (
         f"chain c {{ {FORWARD} tcp dport 23 drop; }}",
-        ["c 1 rules may drop TCP connections from pods, to pods, between pods"],
+        [f"c 1 rules may drop TCP {WHOLE}"],
     ),
     "one port that was accepted before": (
         f"chain c {{ {FORWARD} tcp dport 23 accept; tcp dport 23 drop; }}",
@@ -100,28 +101,33 @@ CASES: dict[str, tuple[str, list[str]]] = {
         f"chain c {{ {FORWARD} ip saddr 10.1.0.3 drop; }}",
         [
             "c 1 rules drops all connections between pods",
-            "c 1 rules may drop connections from pods, to pods",
+            f"c 1 rules may drop connections {OUT_AND_IN}",
         ],
     ),
     "another one": (f"chain c {{ {FORWARD} ip saddr 10.1.0.9 drop; }}", NOTHING),
     "an address elsewhere": (f"chain c {{ {FORWARD} ip daddr 198.51.100.7 drop; }}", NOTHING),
-    "a network elsewhere": (
-        f"chain c {{ {FORWARD} ip daddr 198.51.100.0/24 drop; }}",
-        ["c 1 rules may drop connections from pods, to pods"],
+    "a network elsewhere": (f"chain c {{ {FORWARD} ip daddr 198.51.100.0/24 drop; }}", NOTHING),
+    "half of the world": (
+        f"chain c {{ {FORWARD} ip daddr 128.0.0.0/1 drop; }}",
+        [f"c 1 rules may drop connections {OUT_AND_IN}"],
+    ),
+    "all but our network": (
+        f"chain c {{ {FORWARD} ct state new ip saddr != 10.0.0.0/8 drop; }}",
+        ["c 1 rules drops all connections to pods from elsewhere"],
     ),
     "where a jump leads": (
         f"chain d {{ drop; }} chain c {{ {FORWARD} meta l4proto udp jump d; }}",
-        ["d 1 rules drops UDP connections from pods, to pods, between pods"],
+        [f"d 1 rules drops UDP {WHOLE}"],
     ),
     "after a return": (
         f'chain d {{ iifname "pod*" return; drop; }} chain c {{ {FORWARD} goto d; }}',
-        ["d 1 rules drops all connections from pods, to pods"],
+        [f"d 1 rules drops all connections {OUT_AND_IN}"],
     ),
     "a map": (
         f"chain c {{ {FORWARD} iifname vmap {{ pod2 : drop, lo : accept }}; }}",
         [
             "c 1 rules drops all connections between pods",
-            "c 1 rules may drop connections from pods, to pods",
+            f"c 1 rules may drop connections {OUT_AND_IN}",
         ],
     ),
     "no hook": ("chain c { drop; }", NOTHING),
@@ -132,14 +138,11 @@ CASES: dict[str, tuple[str, list[str]]] = {
     ),
     "before routing": (
         'chain c { type filter hook prerouting priority -300; iifname "pod2" udp dport 53 drop; }',
-        [
-            "c 1 rules may drop UDP connections "
-            "from pods, to pods, from the node to pods, between pods"
-        ],
+        [f"c 1 rules may drop UDP connections {OUT_AND_IN}, from the node to pods, between pods"],
     ),
     "after routing": (
         'chain c { type filter hook postrouting priority 0; oifname "up0" drop; }',
-        ["c 1 rules drops all connections from pods, to pods"],
+        [f"c 1 rules drops all connections {OUT_AND_IN}"],
     ),
     "what the node says": (
         "chain c { type filter hook output priority 0; policy drop; }",
@@ -185,11 +188,11 @@ def test_a_line_tells_where_to_look(node: NetNS) -> None:
         "c",
         (handle,),
         False,
-        "TCP connections from pods, to pods, between pods",
+        f"TCP {WHOLE}",
     )
     assert str(found) == (
         f"nftables: rule handle {handle} of chain c of table ip t (`nft -a list chain ip t c`) "
-        "may drop TCP connections from pods, to pods, between pods"
+        f"may drop TCP {WHOLE}"
     )
     assert f"tcp dport 23 drop # handle {handle}" in run(node, *found.command.split())
 
@@ -255,20 +258,20 @@ XTABLES: dict[str, tuple[list[str], str]] = {
     "a single interface": (["-A FORWARD -i lo -j DROP"], ""),
     "not this interface": (
         ["-A FORWARD ! -i pod+ -o pod2 -j DROP"],
-        "may drop connections from pods, to pods",
+        f"may drop connections {OUT_AND_IN}",
     ),
     "the last rule": (["-A FORWARD -i lo -j ACCEPT", "-A FORWARD -j REJECT"], f"drops all {WHOLE}"),
     "a port": (
         ["-A FORWARD -p tcp -m tcp --dport 23 -j REJECT"],
-        "may drop TCP connections from pods, to pods, between pods",
+        f"may drop TCP {WHOLE}",
     ),
     "ports": (
         ["-A FORWARD -p udp -m multiport --dports 1,2 -j DROP"],
-        "may drop UDP connections from pods, to pods, between pods",
+        f"may drop UDP {WHOLE}",
     ),
     "a protocol": (
         ["-A FORWARD ! -p udp -j DROP"],
-        "drops TCP, SCTP, ICMP connections from pods, to pods, between pods",
+        f"drops TCP, SCTP, ICMP {WHOLE}",
     ),
     "invalid": (["-A FORWARD -m conntrack --ctstate INVALID -j DROP"], ""),
     "invalid, by state": (["-A FORWARD -m state --state INVALID -j DROP"], ""),
@@ -292,7 +295,7 @@ XTABLES: dict[str, tuple[list[str], str]] = {
     "before routing": (
         ["-t raw -A PREROUTING -i pod2 -j DROP"],
         "drops all connections between pods; "
-        "may drop connections from pods, to pods, from the node to pods",
+        f"may drop connections {OUT_AND_IN}, from the node to pods",
     ),
     "only logged": (["-A FORWARD -j LOG"], ""),
     "no target": (["-A FORWARD -i pod2"], ""),
@@ -342,6 +345,6 @@ def test_a_rule_of_legacy_is_named_by_its_number(node: NetNS) -> None:
     assert str(found) == (
         "iptables-legacy: rule 2 of chain FORWARD of table ip filter "
         "(`iptables-legacy -t filter -L FORWARD --line-numbers -nv`) "
-        "may drop UDP connections from pods, to pods, between pods"
+        f"may drop UDP {WHOLE}"
     )
     assert "\n2 " in run(node, *found.command.split())

@@ -59,7 +59,7 @@ class Drawn:
                 head = f"type filter hook {hook} priority {choose([-150, 0, 10])}; policy {policy};"
                 chains.append(self._chain(f"b{n}", head, family, named))
             sets = (
-                "set s { type ipv4_addr; flags interval; elements = { 10.0.1.1, 198.51.0.0/16 } }"
+                "set s { type ipv4_addr; flags interval; elements = { 10.0.1.1, 203.0.113.0/24 } }"
             )
             tables.append("\n".join([f"table {family} t{number} {{", sets, *chains, "}"]))
         return "\n".join(tables)

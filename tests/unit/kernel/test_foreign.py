@@ -67,17 +67,23 @@ def test_what_is_told_of_masked_values_is_true() -> None:
         assert told is None or truth == {told}
 
 
-def test_whom_no_rule_names_is_no_single_address_and_perhaps_in_a_network() -> None:
+def test_whom_no_rule_names_has_no_address_and_is_in_no_network_but_large_ones() -> None:
     stranger = unknown(4, "daddr", nameless=True)
     assert compare("eq", stranger, bytes([192, 0, 2, 1])) is False
     assert compare("neq", stranger, bytes([192, 0, 2, 1])) is True
     assert within(stranger, bytes(4), b"\xff" * 4) is True
-    assert within(stranger, bytes([10, 0, 0, 0]), bytes([10, 255, 255, 255])) is None
-    network = masked(stranger, b"\xff\xff\xff\0", bytes(4))
-    assert compare("eq", network, bytes([192, 0, 2, 0])) is None
-    assert compare("eq", first(stranger, 1), b"\x0a") is None
+    assert within(stranger, bytes([10, 0, 0, 0]), bytes([10, 255, 255, 255])) is False
+    assert within(stranger, bytes([224, 0, 0, 0]), bytes([239, 255, 255, 255])) is False
+    assert within(stranger, bytes(4), bytes([127, 255, 255, 255])) is None
+    for mask, told in ((b"\xff\xff\xff\0", False), (b"\xf0\0\0\0", False), (b"\xe0\0\0\0", None)):
+        network = masked(stranger, mask, bytes(4))
+        assert compare("eq", network, bytes([192, 0, 0, 0])) is told
+    assert compare("eq", first(stranger, 1), b"\x0a") is False
     both = joined([(0, exact(bytes([10, 0, 0, 1]))), (4, stranger)], 0, 8, "both")
     assert compare("eq", both, bytes([10, 0, 0, 1, 192, 0, 2, 1])) is False
+    known = masked(both, b"\xff" * 4 + bytes(4), bytes(8))
+    assert compare("eq", known, bytes([10, 0, 0, 1]) + bytes(4)) is True
+    assert compare("eq", first(both, 4), bytes([10, 0, 0, 1])) is True
     assert compare("eq", swapped(unknown(2, "dport")), b"\0\1") is None
 
 
@@ -107,7 +113,7 @@ def verdicts(*tables: Table, pods: int = 1) -> set[tuple[tuple[int, ...], bool]]
     asked = [
         one
         for one in connections(some, [Link("eth0", 1)], 4, marked=False)
-        if (one[0].way, one[0].protocol) == ("from pods", "TCP")
+        if (one[0].way, one[0].protocol) == ("from pods to elsewhere", "TCP")
     ]
     return {(one.rules, one.certain) for one in judge(tables, asked)}
 

@@ -34,7 +34,7 @@ class Dropping(NamedTuple):
         family: of its table, as ``inet`` or ``ip``.
         rules: handles (iptables-legacy: numbers) of rules that do; 0: the chain's policy.
         certain: all connections are dropped; else some may be, as those of one pod.
-        what: as ``TCP, UDP connections from pods``.
+        what: as ``TCP, UDP connections between pods``.
     """
 
     by: str
@@ -141,7 +141,7 @@ def _gathered(found: Mapping[tuple[Place, bool], Mapping[str, set[str]]]) -> lis
 
 
 def _what(by_way: Mapping[str, set[str]], *, certain: bool) -> str:
-    """As ``TCP, UDP connections from pods, to pods``: ways with the same protocols are one."""
+    """As ``TCP, UDP connections between pods``: ways with the same protocols are one."""
     ways: dict[str, list[str]] = defaultdict(list)
     for way, protocols in by_way.items():
         named = [one for one in PROTOCOLS if one in protocols]

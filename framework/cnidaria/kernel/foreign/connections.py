@@ -65,8 +65,8 @@ def _ends(pods: Sequence[Pod], uplinks: Sequence[Link]) -> Iterator[tuple[str, P
     for one in pods:
         for uplink in uplinks or [Link()]:
             stranger = Pod(None, uplink)
-            yield "from pods", one, stranger
-            yield "to pods", stranger, one
+            yield "from pods to elsewhere", one, stranger
+            yield "to pods from elsewhere", stranger, one
         yield "from the node to pods", Pod(None, NONE), one
     for one, other in _pairs(pods):
         yield "between pods", one, other

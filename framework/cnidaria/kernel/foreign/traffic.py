@@ -44,8 +44,8 @@ class Traffic:
     """Packets that are alike.
 
     Attributes:
-        way: ``from pods``, ``to pods``, ``between pods``, ``from the node to pods``,
-            ``from pods to the node``.
+        way: ``from pods to elsewhere``, ``to pods from elsewhere``, ``between pods``, ``from the
+            node to pods``, ``from pods to the node``.
         protocol: of PROTOCOLS.
         src, dst: addresses; ``None``: of somebody whom no rule names.
         state: ``new``: the first packet of a connection; ``established``: an answer.

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import NamedTuple
+from typing import Final, NamedTuple
+
+ENOUGH_BITS: Final = 4
+"""What asks for as many bits of an address asks for somebody: a network that is large is none."""
 
 
 class Value(NamedTuple):
@@ -14,8 +17,8 @@ class Value(NamedTuple):
         data: the known bits, as a number in network order; the others are 0.
         known: which these are.
         label: names the field where conditions are compared; empty: it may change on the way.
-        nameless: the unknown bits are those of an end that no rule names singly: it differs from
-            each single value, and may be in any range.
+        nameless: the unknown bits are those of an end that no rule names: it differs from each
+            single value, and is in no network but those that are larger than a 16th of all.
     """
 
     length: int
@@ -64,8 +67,8 @@ def joined(fields: Iterable[tuple[int, Value]], offset: int, length: int, label:
         shift = 8 * (offset + length - at - field.length)
         data |= _shifted(field.data, shift)
         known |= _shifted(field.known, shift)
-        inside = offset <= at and at + field.length <= offset + length
-        nameless = nameless or (inside and field.nameless)
+        overlaps = at < offset + length and offset < at + field.length
+        nameless = nameless or (overlaps and field.nameless)
     mask = ones(length)
     return Value(length, data & mask, known & mask, label, nameless)
 
@@ -80,7 +83,8 @@ def first(value: Value, length: int) -> Value:
         return value
     shift = 8 * (value.length - length)
     label = value.label and f"{value.label}[:{length}]"
-    return Value(length, _shifted(value.data, -shift), _shifted(value.known, -shift), label)
+    data, known = _shifted(value.data, -shift), _shifted(value.known, -shift)
+    return Value(length, data, known, label, value.nameless and known != ones(length))
 
 
 def masked(value: Value, mask: bytes, xor: bytes) -> Value:
@@ -93,7 +97,8 @@ def masked(value: Value, mask: bytes, xor: bytes) -> Value:
     if label and not (whole and not flip):
         label = f"{label}&{bits:x}^{flip:x}"
     data = (value.data & bits ^ flip) & known
-    return Value(len(mask), data, known, label, value.nameless and whole)
+    asked = (bits & ~value.known).bit_count()
+    return Value(len(mask), data, known, label, value.nameless and asked >= ENOUGH_BITS)
 
 
 def swapped(value: Value) -> Value:
@@ -119,7 +124,8 @@ def within(value: Value, low: bytes, high: bytes) -> bool | None:
         return False
     if bottom <= value.lowest and value.highest <= top:
         return True
-    return False if value.nameless and bottom == top else None
+    few = top - bottom < 1 << 8 * len(low) - ENOUGH_BITS
+    return False if value.nameless and few else None
 
 
 def compare(op: str, value: Value, data: bytes) -> bool | None:
