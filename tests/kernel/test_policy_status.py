@@ -9,19 +9,27 @@ import pytest
 
 from cnidaria.cli.status import gather
 from cnidaria.cni.errors import CniError
-from support.cni import Answer, CniNode
+from support.cni import CNIDARIA, Answer, CniNode
 from support.namespaces import run
 from support.needs import needs
 from support.node import wait_for
 from support.policy_examples import network_policy
+from support.policy_lab import Question
 from support.policy_node import FLAT, TABLE, Cluster, bridge, namespace
 
 pytestmark = needs("nft")
 
 SETTINGS = [f"net.bridge.bridge-nf-call-{one}" for one in ("iptables", "ip6tables")]
-HIDE = 'mount -t tmpfs none /proc/sys/net/bridge; exec "$0" "$@"'
-BLIND = ("unshare", "--mount", "sh", "-c", HIDE)
-"""Runs a program as on a kernel without br_netfilter."""
+
+
+def mounted(command: str) -> tuple[str, ...]:
+    """Runs a program with this mount of its own."""
+    return ("unshare", "--mount", "sh", "-ec", f'{command}; exec "$0" "$@"')
+
+
+HIDDEN = mounted("mount -t tmpfs none /proc/sys/net/bridge")
+"""As on a kernel without br_netfilter."""
+READ_ONLY = mounted("cd /proc/sys/net; mount --bind . .; mount -o remount,bind,ro .; cd /")
 
 SHUT = network_policy("{podSelector: {}, ingress: []}", "shut", "x")
 
@@ -63,6 +71,34 @@ def asked(cluster: Cluster, under: Sequence[str] = ()) -> Answer:
     """What STATUS of the policies says."""
     conf = {"cniVersion": "1.1.0", "name": "pods", **cluster.members[0].plugins[-1]}
     return cluster.node.call("STATUS", conf=conf, under=under)
+
+
+def settings(cluster: Cluster) -> list[str]:
+    return run(cluster.node.host, "sysctl", "-n", *SETTINGS).split()
+
+
+def turn_off(cluster: Cluster) -> None:
+    run(cluster.node.host, "sysctl", "-w", *(f"{one}=0" for one in SETTINGS))
+
+
+def check(cluster: Cluster, pod: str) -> None:
+    """What CHECK of a pod says."""
+    member = cluster.member(pod)
+    member.node.host.run(member.runtime.check, member.attachment(pod))
+
+
+def passes(cluster: Cluster, expected: bool) -> bool:
+    """Whether a connection to the pod that is shut begins."""
+    src, dst = (cluster.addresses(one)[0] for one in ("y/web", "x/web"))
+    asked: list[Question] = [(src, dst, "TCP", 80)]
+    cluster.lab.forget_connections()
+    return cluster.lab.ask(asked, [expected]) == [True]
+
+
+def problems(cluster: Cluster) -> dict[str, str]:
+    """Those that ``cnidaria status`` tells."""
+    told: dict[str, str] = gather(cluster.node.settings)["problems"]
+    return told
 
 
 @pytest.mark.parametrize("agent", [True, False], ids=["agent", "one-shot"])
@@ -118,18 +154,65 @@ class TestBridges:
             yield made
             made.close()
 
-    def test_what_others_turned_off_is_turned_on_again(self, cluster: Cluster) -> None:
+    @pytest.mark.parametrize("agent", [True, False], ids=["agent", "one-shot"])
+    def test_what_others_turned_off(self, cluster: Cluster, agent: bool) -> None:
+        """CHECK says so; STATUS turns it on again, and so does an agent that nobody asks."""
         cluster.add("x/web")
-        host = cluster.node.host
-        run(host, "sysctl", "-w", *(f"{one}=0" for one in SETTINGS))
-        said = asked(cluster)
-        assert (said.result(), said.stderr) == (None, "")
-        assert run(host, "sysctl", "-n", *SETTINGS).split() == ["1", "1"]
+        cluster.add("y/web")
+        assert not passes(cluster, False)
+        turn_off(cluster)
+        assert passes(cluster, True)
+        with pytest.raises(CniError, match=SETTINGS[0]) as caught:
+            check(cluster, "x/web")
+        assert caught.value.code == 105
+        with cluster.node.agent() if agent else nullcontext():
+            said = asked(cluster)
+            assert (said.result(), said.stderr) == (None, "")
+            assert not passes(cluster, False)
+            assert settings(cluster) == ["1", "1"]
+            check(cluster, "x/web")
+            for _ in range(2 if agent else 0):
+                turn_off(cluster)
+                wait_for("the settings", lambda: settings(cluster) == ["1", "1"])
 
-    def test_a_kernel_that_does_not_see_them(self, cluster: Cluster) -> None:
-        """Without such pods that is a note, with them no pod can be added."""
-        said = asked(cluster, BLIND)
+    def test_what_nobody_needs_is_left_alone(self, cluster: Cluster) -> None:
+        turn_off(cluster)
+        with cluster.node.agent():
+            cluster.write("y.yaml", "garbage")
+            wait_for("a look", lambda: "y.yaml" in asked(cluster).stderr)
+            assert settings(cluster) == ["0", "0"]
+            cluster.add("x/web")
+            assert settings(cluster) == ["1", "1"]
+
+    @pytest.mark.parametrize("mount", [HIDDEN, READ_ONLY], ids=["hidden", "read-only"])
+    def test_an_agent_that_cannot_turn_them_on(
+        self, cluster: Cluster, mount: tuple[str, ...]
+    ) -> None:
+        """As :meth:`test_a_kernel_that_does_not_see_them`, and it goes on saying so."""
+        turn_off(cluster)
+        with cluster.node.agent(*mount, CNIDARIA, "agent"):
+            said = asked(cluster)
+            assert said.result() is None
+            assert ("br_netfilter" in said.stderr) == (mount is HIDDEN)
+            with pytest.raises(CniError, match="br_netfilter"):
+                cluster.add("x/web")
+        cluster.add("x/db")
+        turn_off(cluster)
+        with cluster.node.agent(*mount, CNIDARIA, "agent"):
+            assert "br_netfilter" in asked(cluster).error(50)
+            served = "service of network pods (cnidaria-policy)"
+            wait_for("status", lambda: "br_netfilter" in problems(cluster).get(served, ""))
+        assert settings(cluster) == ["0", "0"]
+
+    @pytest.mark.parametrize("mount", [HIDDEN, READ_ONLY], ids=["hidden", "read-only"])
+    def test_a_kernel_that_does_not_see_them(
+        self, cluster: Cluster, mount: tuple[str, ...]
+    ) -> None:
+        """Without such pods that is a note at most, with them no pod can be added."""
+        turn_off(cluster)
+        said = asked(cluster, mount)
         assert said.result() is None
-        assert "br_netfilter" in said.stderr
+        assert ("br_netfilter" in said.stderr) == (mount is HIDDEN)
         cluster.add("x/web")
-        assert "br_netfilter" in asked(cluster, BLIND).error(50)
+        turn_off(cluster)
+        assert "br_netfilter" in asked(cluster, mount).error(50)

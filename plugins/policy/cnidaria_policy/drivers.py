@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 from cnidaria_core import InvalidObject
 
-from cnidaria import CniError, Code, NftTable, Object, Sysctl
+from cnidaria import CniError, Code, NftTable, Object
 from cnidaria.kinds import (
     Difference,
     Driver,
@@ -20,11 +20,10 @@ from cnidaria.kinds import (
     NetNS,
     Session,
     WholeTable,
-    driver_of,
     find_link,
     marked_tables,
 )
-from cnidaria_policy import names
+from cnidaria_policy import bridges, names
 from cnidaria_policy.config import PolicyConfig
 from cnidaria_policy.enforcer import Enforcer, mark
 from cnidaria_policy.remains import remove_remains
@@ -37,13 +36,6 @@ log = logging.getLogger(__name__)
 
 UNSEEN: Final = frozenset({"macvlan", "macvtap", "ipvlan", "ipvtap"})
 """Kinds of interfaces whose packets do not pass the node."""
-
-BRIDGES: Final = "without br_netfilter the node does not see what pods on one bridge say: load it"
-
-SEEN_ON_BRIDGES: Final = tuple(
-    Sysctl(f"net.bridge.bridge-nf-call-{one}", "1") for one in ("iptables", "ip6tables")
-)
-"""Settings that have packets between two ports of a bridge pass the node's tables."""
 
 
 class Enforcers:
@@ -93,9 +85,10 @@ class TableDriver(Driver["PolicyTable"]):
         """Make it so, or put it back."""
         session.flush()
         try:
-            ENFORCERS.open(session, obj.network, obj.config).repair(session.namespace)
-            if _has_bridged(session, obj.network):
-                _see_bridges(session)
+            enforcer = ENFORCERS.open(session, obj.network, obj.config)
+            enforcer.repair(session.namespace)
+            if _has_bridged(session, enforcer):
+                bridges.see(session)
         except KernelError as error:
             raise _about(error, obj) from error
 
@@ -125,8 +118,8 @@ class TableDriver(Driver["PolicyTable"]):
         batch = enforcer.wrong(session.namespace)
         if len(batch):
             yield Difference(obj, "content", "as compiled", f"{len(batch)} elements differ")
-        unset = list(_unset(session, obj))
-        if unset and _has_bridged(session, obj.network):
+        unset = list(bridges.unset(session, obj))
+        if unset and _has_bridged(session, enforcer):
             yield from unset
 
 
@@ -138,8 +131,8 @@ class PodDriver(Driver["PolicyPod"]):
         session.flush()
         _refuse_unseen(session, obj)
         try:
-            if _is_bridged(session, obj):
-                _see_bridges(session)
+            if bridges.is_bridged(session, obj):
+                bridges.see(session)
             enforcer = ENFORCERS.open(session, obj.network, obj.config)
             enforcer.attach(session.namespace, obj)
         except InvalidObject as error:
@@ -171,8 +164,6 @@ class PodDriver(Driver["PolicyPod"]):
         enforcer = ENFORCERS.open(session, obj.network, obj.config)
         for wrong in enforcer.unlike(session.namespace, obj):
             yield Difference(obj, "policies", "in force", f"without {wrong}")
-        if _is_bridged(session, obj):
-            yield from _unset(session, obj)
 
 
 def leave(session: Session, pod: PolicyPod) -> None:
@@ -205,37 +196,8 @@ def _refuse_unseen(session: Session, obj: PolicyPod) -> None:
         )
 
 
-def sees_bridges(session: Session) -> bool:
-    """Whether the node can be made to see what pods on one bridge say to each other."""
-    return all(driver_of(one).find(session, one) for one in SEEN_ON_BRIDGES)
-
-
-def _unset(session: Session, obj: Object) -> Iterator[Difference]:
-    """Which settings are not as they have to be where pods are behind a bridge."""
-    for setting in SEEN_ON_BRIDGES:
-        for one in driver_of(setting).differences(session, setting):
-            yield Difference(obj, setting.name, setting.value, one.found)
-
-
-def _see_bridges(session: Session) -> None:
-    for setting in SEEN_ON_BRIDGES:
-        try:
-            driver_of(setting).apply(session, setting)
-        except KernelError as error:
-            raise KernelError(error.errno, error.what, f"{error.reason}; {BRIDGES}") from error
-
-
-def _is_bridged(session: Session, pod: PolicyPod) -> bool:
-    link = find_link(session, pod.host_ifname) if pod.host_ifname else None
-    return link is not None and link.slave_kind == "bridge"
-
-
-def _has_bridged(session: Session, network: str) -> bool:
-    """Whether a pod of the network is behind a bridge."""
-    from cnidaria_policy.objects import PolicyPod
-
-    pods = [one for one in session.declared(PolicyPod) if one.network == network]
-    return any(_is_bridged(session, one) for one in pods)
+def _has_bridged(session: Session, enforcer: Enforcer) -> bool:
+    return any(bridges.is_bridged(session, pod) for pod in enforcer.world.pods())
 
 
 def _table(network: str) -> WholeTable:

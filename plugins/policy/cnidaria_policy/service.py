@@ -11,8 +11,9 @@ from typing import Final
 
 from cnidaria import Network, Node, NotReady
 from cnidaria.kinds import KernelError, NetNS, Session, dropping
+from cnidaria_policy import bridges
 from cnidaria_policy.config import PolicyConfig
-from cnidaria_policy.drivers import BRIDGES, ENFORCERS, sees_bridges
+from cnidaria_policy.drivers import ENFORCERS
 from cnidaria_policy.enforcer import Enforcer
 from cnidaria_policy.inotify import News, changes
 
@@ -28,7 +29,7 @@ log = logging.getLogger(__name__)
 async def serve(net: Network[PolicyConfig], node: Node) -> None:
     """Follow the sources of a network's policies, until cancelled."""
     told = ""
-    shadows = Shadows()
+    shadows, watch = Shadows(), bridges.Watch()
     loop, happened = asyncio.get_running_loop(), News()
     followed: Enforcer | None = None
 
@@ -48,8 +49,10 @@ async def serve(net: Network[PolicyConfig], node: Node) -> None:
                 await asyncio.to_thread(follow, enforcer, node.namespace, since)
                 if node.is_entered():
                     await asyncio.to_thread(enforcer.reconcile)
+                pods = enforcer.world.pods()
+                blind = await asyncio.to_thread(watch.look, node.namespace, pods)
                 foreign = await asyncio.to_thread(shadows.look, node.namespace, enforcer)
-                problems = "; ".join([*enforcer.problems, *foreign])
+                problems = "; ".join([*enforcer.problems, *blind, *foreign])
             except KernelError as error:
                 problems = str(error)
                 happened.since = since  # it is not in force yet
@@ -74,7 +77,7 @@ def status(network: str, namespace: NetNS) -> list[str]:
     if why := enforcer.sources.why_closed:
         raise NotReady(f"network {network}: other nodes cannot be told of pods: {why}")
     with Session(namespace) as session:
-        blind = [] if sees_bridges(session) else [BRIDGES]
+        blind = [bridges.NEEDED] if None in bridges.values(session) else []
     return [*enforcer.problems, *blind]
 
 

@@ -111,7 +111,7 @@ class World:
 
     def pods(self) -> list[PolicyPod]:
         """All that live here."""
-        return [pod for some in self._local.values() for pod in some.values()]
+        return [pod for some in list(self._local.values()) for pod in list(some.values())]
 
 
 def latest(pods: Mapping[str, PolicyPod]) -> PolicyPod:
