@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
-from contextlib import nullcontext
+from contextlib import closing, nullcontext
+from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
 
+from cnidaria import open_store
 from cnidaria.cli.status import gather
 from cnidaria.cni.errors import CniError
 from support.cni import CNIDARIA, Answer, CniNode
@@ -128,18 +133,62 @@ def test_policies_that_were_never_known(cluster: Cluster) -> None:
         assert caught.value.code == 11
 
 
-def test_a_cluster_store_that_cannot_be_read(cluster: Cluster) -> None:
-    store = cluster.node.dir / "store.sqlite"
-    shared = {"store": f"sqlite:{store}", "node": "n1", "addresses": ["192.0.2.1"]}
-    cluster.members[0].use(FLAT, {"type": "cnidaria-policy", "cluster": shared})
-    cluster.publish()
-    with cluster.node.agent():
-        wait_for("the network", lambda: asked(cluster).exit == 0)
-        cluster.add("x/web")
-        store.unlink()
-        store.mkdir()
-        wait_for("STATUS", lambda: asked(cluster).exit != 0)
-        assert "other nodes cannot be told of pods" in asked(cluster).error(50)
+class TestStores:
+    """Policies in the cluster store, whose file is ``store``."""
+
+    @pytest.fixture
+    def store(self, cluster: Cluster) -> Path:
+        file = cluster.node.dir / "store.sqlite"
+        shared = {"store": f"sqlite:{file}", "node": "n1", "addresses": ["192.0.2.1"]}
+        cluster.members[0].use(FLAT, {"type": "cnidaria-policy", "cluster": shared})
+        cluster.publish()
+        return file
+
+    def test_one_that_cannot_be_read(self, cluster: Cluster, store: Path) -> None:
+        with cluster.node.agent():
+            wait_for("the network", lambda: asked(cluster).exit == 0)
+            cluster.add("x/web")
+            store.unlink()
+            store.mkdir()
+            wait_for("STATUS", lambda: asked(cluster).exit != 0)
+            assert "other nodes cannot be told of pods" in asked(cluster).error(50)
+
+    def test_one_that_could_never_be_read(self, cluster: Cluster, store: Path) -> None:
+        store.write_bytes(b"no database" * 1000)
+        with cluster.node.agent():
+            assert str(store) in asked(cluster).error(50)
+            with pytest.raises(CniError, match=store.stem) as caught:
+                cluster.add("x/web")
+            assert caught.value.code == 11
+
+    def test_an_object_that_is_refused(self, cluster: Cluster, store: Path) -> None:
+        """While somebody remembers what it has said before, pods can be added."""
+        with cluster.node.agent():
+            wait_for("the network", lambda: asked(cluster).exit == 0)
+            apply(cluster, SHUT)
+            bad = yaml.safe_load(SHUT.replace("podSelector", "podSelektor"))
+            write(store, "pods/NetworkPolicy/x/shut", bad)
+            wait_for("the note", lambda: "podSelektor" in asked(cluster).stderr)
+            said = asked(cluster)
+            assert said.result() is None
+            assert "NetworkPolicy/x/shut" in said.stderr
+            cluster.add("x/web")
+        with cluster.node.agent():
+            assert "podSelektor" in asked(cluster).error(50)
+            apply(cluster, SHUT)
+            wait_for("no note", lambda: (one := asked(cluster)).exit == 0 and not one.stderr)
+
+
+def apply(cluster: Cluster, text: str) -> None:
+    file = cluster.node.dir / "apply.yaml"
+    file.write_text(text)
+    cluster.node.cnidaria("policy", "apply", str(file))
+
+
+def write(store: Path, path: str, obj: dict[str, Any]) -> None:
+    """A document of any content: whoever applies one has it checked."""
+    with closing(open_store(f"sqlite:{store}")) as opened:
+        opened.put({path: json.dumps(obj).encode()})
 
 
 class TestBridges:
