@@ -437,7 +437,15 @@ def addresses_of(pod: Json) -> set[str]:
 
 def node_addresses(node: Json) -> set[str]:
     found = (node.get("status") or {}).get("addresses") or []
-    return {one["address"] for one in found if one["type"] in ("InternalIP", "ExternalIP")}
+    return {one["address"] for one in found if is_address(one["address"])}
+
+
+def is_address(text: str) -> bool:
+    """Not a host name."""
+    try:
+        return bool(ip_address(text))
+    except ValueError:
+        return False
 
 
 def inside(address: str, block: str) -> bool:

@@ -342,3 +342,12 @@ def test_processes_share_a_file_and_never_an_address(tmp_path: Path) -> None:
     for node, got in zip(nodes, results, strict=True):
         holders = [(node, f"{node}-{n}") for n in range(120)]
         assert [pool.holder_of(address) for address in got] == holders
+
+
+def test_the_last_revision_of_a_store_is_not_followed_by_the_first() -> None:
+    pool = BlockPool(CIDR, LENGTH)
+    change = pool.allocate("n0", "x")
+    pool.observe(change.prefix, change.record, 2**64 - 1)
+    with pytest.raises(ValueError, match="there is none after it"):
+        pool.commit(pool.allocate("n0", "y"))
+    assert BlockPool.from_bytes(pool.to_bytes()) == pool

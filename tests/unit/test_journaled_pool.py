@@ -222,3 +222,10 @@ def test_a_full_disk(path: Path) -> None:
         assert len(pool) == int(output)
         assert pool.addresses_of("y") == list(pool)[-1:]
     assert os.listdir(path.parent) == [path.name]
+
+
+def test_what_is_no_regular_file_is_no_journal() -> None:
+    """Reading it might never end."""
+    with pytest.raises(JournalError) as caught:
+        JournaledPool("/dev/zero", RANGES)
+    assert caught.value.errno == errno.EINVAL

@@ -328,6 +328,11 @@ def test_what_is_wrong_is_said() -> None:
         table.lookup_many(array.array("I"), order="big")
     with pytest.raises(TypeError, match="buffer protocol"):
         table.lookup_many([1])
+    with pytest.raises(ValueError, match="300: must be a number from 0 to 255"):
+        table.lookup(1, 300)
+    for row in (("10.0.0.0/8", 1, 2), ("10.0.0.0/8",), (), 5):
+        with pytest.raises(ValueError, match="must be a prefix and a value"):
+            table.load([row])
     assert len(table) == 0 and issubclass(InvalidValue, CoreError)
 
 

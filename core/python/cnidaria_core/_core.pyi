@@ -792,9 +792,10 @@ class PolicyEngine:
         An identity is a list of pods (`namespace/name`, sorted) that no policy tells apart; they
         come in the order of their first pods. The matrix is u8 of shape (n, n) (without any pod
         (0,)): row by source, column by destination, 1 where each pod of the one reaches each other
-        pod of the other. It says nothing of a pod and itself, which always reaches itself but for
-        policies of the whole cluster. Pods that have ended, have no address, or have their node's
-        network are left out. `protocol` and `port` are as in `verdict`.
+        pod of the other, in every family that both have addresses of. It says nothing of a pod and
+        itself, which always reaches itself but for policies of the whole cluster. Pods that have
+        ended, have no address, or have their node's network are left out.
+        `protocol` and `port` are as in `verdict`.
         """
 
     def diff(

@@ -277,7 +277,10 @@ impl AddressPool {
         let Ok(other) = other.cast::<Self>() else {
             return false;
         };
-        let (own, other) = (self.lock(py).snapshot(), other.get().lock(py).snapshot());
+        // One after the other, each lock given back: they may be the same, or be taken the other
+        // way round by somebody else.
+        let own = self.lock(py).snapshot();
+        let other = other.get().lock(py).snapshot();
         py.detach(|| own == other)
     }
 

@@ -10,6 +10,7 @@ use pyo3::types::{PyBytes, PyDict, PyInt, PyIterator, PyList};
 use super::address;
 use super::address_pool::excluded;
 use super::errors::of_blocks;
+use super::number::Number;
 use super::text::Text;
 use crate::ipam::{self, BlockError, Interval};
 use crate::prefix::Prefix;
@@ -89,13 +90,13 @@ impl BlockPool {
     #[pyo3(signature = (cidr, block_len, exclude = vec![], *, borrow = true, spread = true))]
     fn new(
         cidr: &Bound<'_, PyAny>,
-        block_len: u8,
+        block_len: Number<u8>,
         exclude: Vec<String>,
         borrow: bool,
         spread: bool,
     ) -> PyResult<Self> {
         let (cidr, exclude) = (address::prefix(cidr)?, intervals(&exclude)?);
-        let pool = ipam::BlockPool::new(cidr, block_len, &exclude, borrow, spread);
+        let pool = ipam::BlockPool::new(cidr, block_len.0, &exclude, borrow, spread);
         pool.map(Self::of).map_err(of_blocks)
     }
 
@@ -112,10 +113,11 @@ impl BlockPool {
         node: &str,
         owner: &str,
         address: Option<&Bound<'_, PyAny>>,
-        most: Option<usize>,
+        most: Option<Number<usize>>,
     ) -> PyResult<BlockChange> {
         let Some(wished) = address else {
-            return change(self.lock(py).allocate(node, owner, most.unwrap_or(usize::MAX)));
+            let most = most.map_or(usize::MAX, |it| it.0);
+            return change(self.lock(py).allocate(node, owner, most));
         };
         let wished = self.address(wished)?;
         change(self.lock(py).allocate_address(node, owner, wished))
@@ -130,9 +132,12 @@ impl BlockPool {
         changes(self.lock(py).release_owner(owner))
     }
 
-    #[pyo3(signature = (node, keep = 0))]
-    fn return_empty(&self, py: Python<'_>, node: &str, keep: usize) -> Vec<BlockChange> {
-        changes(self.lock(py).return_empty(node, keep))
+    #[pyo3(
+        signature = (node, keep = Number(0)),
+        text_signature = "($self, node, keep=0)"
+    )]
+    fn return_empty(&self, py: Python<'_>, node: &str, keep: Number<usize>) -> Vec<BlockChange> {
+        changes(self.lock(py).return_empty(node, keep.0))
     }
 
     fn leave(&self, py: Python<'_>, node: &str) -> Vec<BlockChange> {
@@ -143,16 +148,19 @@ impl BlockPool {
         self.lock(py).commit(&change.change).map_err(of_blocks)
     }
 
-    #[pyo3(signature = (prefix, record = None, revision = 0))]
+    #[pyo3(
+        signature = (prefix, record = None, revision = Number(0)),
+        text_signature = "($self, prefix, record=None, revision=0)"
+    )]
     fn observe(
         &self,
         py: Python<'_>,
         prefix: &Bound<'_, PyAny>,
         record: Option<&[u8]>,
-        revision: u64,
+        revision: Number<u64>,
     ) -> PyResult<bool> {
         let prefix = address::prefix(prefix)?;
-        let found = record.map(|record| (record, revision));
+        let found = record.map(|record| (record, revision.0));
         self.lock(py).observe(prefix, found).map_err(of_blocks)
     }
 
@@ -249,7 +257,8 @@ impl BlockPool {
         // One after the other: two threads may compare the same two pools the other way round.
         other.cast::<Self>().is_ok_and(|other| {
             let own = self.lock(py).to_bytes();
-            own == other.get().lock(py).to_bytes()
+            let other = other.get().lock(py).to_bytes();
+            own == other
         })
     }
 

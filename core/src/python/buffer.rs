@@ -196,9 +196,11 @@ fn new_column<T: Item>(py: Python<'_>, rows: usize) -> PyResult<Bound<'_, PyAny>
 }
 
 fn hold(name: &str, value: &Bound<'_, PyAny>) -> PyResult<PyUntypedBuffer> {
-    PyUntypedBuffer::get(value).map_err(|_| {
+    PyUntypedBuffer::get(value).map_err(|error| {
         let kind = value.get_type();
-        PyTypeError::new_err(format!("{name}: it has to have the buffer protocol, not be {kind}"))
+        let why = error.value(value.py());
+        let wanted = "it has to have the buffer protocol, with strides";
+        PyTypeError::new_err(format!("{name}: {wanted}, not be {kind}: {why}"))
     })
 }
 

@@ -103,6 +103,7 @@ pub fn of_journal(error: ipam::JournalError, path: &Path) -> PyErr {
         ipam::JournalError::Io(error) => {
             let errno = match error.kind() {
                 ErrorKind::AlreadyExists => Errno::EEXIST,
+                ErrorKind::InvalidInput => Errno::EINVAL,
                 _ => error.raw_os_error().map_or(Errno::EIO, Errno::from_raw),
             };
             JournalError::new_err((errno as i32, errno.desc(), path.to_owned()))
@@ -115,7 +116,7 @@ pub fn of_blocks(error: BlockError) -> PyErr {
     match error {
         BlockError::Length { .. } => InvalidPool::new_err(error.to_string()),
         BlockError::NoBlock { .. } => InvalidPrefix::new_err(error.to_string()),
-        BlockError::NoName => PyValueError::new_err(error.to_string()),
+        BlockError::NoName | BlockError::NoRevision => PyValueError::new_err(error.to_string()),
         BlockError::Exhausted { claimed, blocks } => BlocksExhausted::new_err((claimed, blocks)),
         BlockError::OfOther(address, node) => {
             AddressOfOtherNode::new_err((address.to_string(), node.to_string()))

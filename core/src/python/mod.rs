@@ -9,6 +9,7 @@ mod block_pool;
 mod buffer;
 mod errors;
 mod journaled_pool;
+mod number;
 mod policy_bulk;
 mod policy_engine;
 mod policy_objects;

@@ -9,6 +9,7 @@ use pyo3::types::{PyBytes, PyIterator, PyList, PyMemoryView, PyString};
 
 use super::address::from_text;
 use super::buffer::Output;
+use super::number::Number;
 use super::policy_bulk::Questions;
 use super::policy_objects::object;
 use super::policy_tables::{PolicyChanges, PolicyTables};
@@ -121,7 +122,7 @@ impl PolicyEngine {
         src: &str,
         dst: &str,
         protocol: Option<&Bound<'_, PyAny>>,
-        port: Option<u16>,
+        port: Option<Number<u16>>,
     ) -> PyResult<Py<Verdict>> {
         let (src, dst) = (end(src)?, end(dst)?);
         let (protocol, port) = aim(protocol, port)?;
@@ -153,7 +154,7 @@ impl PolicyEngine {
         &self,
         py: Python<'py>,
         protocol: Option<&Bound<'py, PyAny>>,
-        port: Option<u16>,
+        port: Option<Number<u16>>,
     ) -> PyResult<(Vec<Vec<String>>, Bound<'py, PyAny>)> {
         let (protocol, port) = aim(protocol, port)?;
         let engine = self.read().clone();
@@ -171,7 +172,8 @@ impl PolicyEngine {
 
     fn diff(&self, later: &Self) -> Vec<(&'static str, Option<String>, String, &'static str)> {
         // Not both locks at once: somebody could take them the other way round.
-        let (one, later) = (self.read().clone(), later.read().clone());
+        let one = self.read().clone();
+        let later = later.read().clone();
         let different = one.diff(&later).into_iter();
         let shown = different.map(|(Key { kind, namespace, name }, what)| {
             let what = match what {
@@ -202,8 +204,8 @@ impl PolicyEngine {
     }
 
     #[pyo3(signature = (version, node = None))]
-    fn changes_since(&self, version: u64, node: Option<&str>) -> PyResult<PolicyChanges> {
-        let changes = self.read().changes_since(version, node.map(Arc::from).as_ref())?;
+    fn changes_since(&self, version: Number<u64>, node: Option<&str>) -> PyResult<PolicyChanges> {
+        let changes = self.read().changes_since(version.0, node.map(Arc::from).as_ref())?;
         Ok(PolicyChanges(changes))
     }
 
@@ -211,10 +213,10 @@ impl PolicyEngine {
         Self::of(self.read().clone())
     }
 
-    fn reason(&self, reason: u32) -> PyResult<PolicyReason> {
-        let id = ReasonId(reason);
+    fn reason(&self, reason: Number<u32>) -> PyResult<PolicyReason> {
+        let id = ReasonId(reason.0);
         let found = self.read().reason(id).cloned();
-        found.map(|it| PolicyReason::new(id, it)).ok_or_else(|| PyKeyError::new_err(reason))
+        found.map(|it| PolicyReason::new(id, it)).ok_or_else(|| PyKeyError::new_err(reason.0))
     }
 
     fn __len__(&self) -> usize {
@@ -232,7 +234,8 @@ impl PolicyEngine {
 
     fn __eq__(&self, other: &Self) -> bool {
         // Not both locks at once: somebody could take them the other way round.
-        let (one, other) = (self.read().clone(), other.read().clone());
+        let one = self.read().clone();
+        let other = other.read().clone();
         Arc::ptr_eq(&one, &other) || one == other
     }
 
@@ -258,9 +261,9 @@ fn reach_of(history: usize) -> PyResult<()> {
 }
 
 /// The number of a protocol, and the destination port, which some have and others have not.
-fn aim(protocol: Option<&Bound<'_, PyAny>>, port: Option<u16>) -> PyResult<(u8, u16)> {
+fn aim(protocol: Option<&Bound<'_, PyAny>>, port: Option<Number<u16>>) -> PyResult<(u8, u16)> {
     let protocol = protocol.map_or(Ok(6), self::protocol)?;
-    match (policy::Protocol::from_number(protocol), port) {
+    match (policy::Protocol::from_number(protocol), port.map(|it| it.0)) {
         (Some(_), Some(port)) => Ok((protocol, port)),
         (None, None) => Ok((protocol, 0)),
         (Some(_), None) => Err(PyValueError::new_err("port: TCP, UDP and SCTP need one")),

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::sync::MutexExt;
 use pyo3::types::{PyBytes, PyDict, PyInt, PyTuple};
@@ -10,6 +11,7 @@ use pyo3::types::{PyBytes, PyDict, PyInt, PyTuple};
 use super::address::{address, prefix};
 use super::buffer::{Input, Output};
 use super::errors::InvalidValue;
+use super::number::Number;
 use super::route_buffers::{Addresses, no_value, order};
 use super::text::PrefixText;
 use crate::prefix::Prefix;
@@ -110,11 +112,13 @@ fn routes(routes: &Bound<'_, PyAny>) -> PyResult<Vec<Route>> {
     let mut found = Vec::with_capacity(routes.len().unwrap_or(0));
     for item in routes.try_iter()? {
         let item = item?;
-        let (key, value) = if let Ok(item) = item.cast::<PyTuple>() {
-            (item.get_item(0)?, item.get_item(1)?)
-        } else {
-            item.extract()?
+        let pair = match item.cast::<PyTuple>() {
+            Ok(item) if item.len() == 2 => (item.get_item(0)?, item.get_item(1)?),
+            _ => item.extract().map_err(|_| {
+                PyValueError::new_err(format!("routes: {item}: must be a prefix and a value"))
+            })?,
         };
+        let (key, value) = pair;
         found.push((prefix(&key)?, number(&value)?));
     }
     Ok(found)
@@ -198,17 +202,21 @@ impl RouteTable {
     }
 
     #[pyo3(signature = (address, family = None))]
-    fn lookup(&self, address: &Bound<'_, PyAny>, family: Option<u8>) -> PyResult<Option<Pair>> {
-        Ok(self.reader.lookup(self::address(address, family)?).map(pair))
+    fn lookup(
+        &self,
+        address: &Bound<'_, PyAny>,
+        family: Option<Number<u8>>,
+    ) -> PyResult<Option<Pair>> {
+        Ok(self.reader.lookup(self::address(address, family.map(|it| it.0))?).map(pair))
     }
 
     #[pyo3(signature = (address, family = None))]
     fn lookup_value(
         &self,
         address: &Bound<'_, PyAny>,
-        family: Option<u8>,
+        family: Option<Number<u8>>,
     ) -> PyResult<Option<u32>> {
-        Ok(self.reader.value(self::address(address, family)?))
+        Ok(self.reader.value(self::address(address, family.map(|it| it.0))?))
     }
 
     #[pyo3(signature = (addresses, *, order = "host", out = None))]
@@ -223,8 +231,12 @@ impl RouteTable {
     }
 
     #[pyo3(signature = (address, family = None))]
-    fn matches(&self, address: &Bound<'_, PyAny>, family: Option<u8>) -> PyResult<Vec<Pair>> {
-        let address = self::address(address, family)?;
+    fn matches(
+        &self,
+        address: &Bound<'_, PyAny>,
+        family: Option<Number<u8>>,
+    ) -> PyResult<Vec<Pair>> {
+        let address = self::address(address, family.map(|it| it.0))?;
         Ok(self.reader.snapshot().matches(address).map(pair).collect())
     }
 
@@ -296,17 +308,21 @@ impl RouteTableSnapshot {
     }
 
     #[pyo3(signature = (address, family = None))]
-    fn lookup(&self, address: &Bound<'_, PyAny>, family: Option<u8>) -> PyResult<Option<Pair>> {
-        Ok(self.snapshot.lookup(self::address(address, family)?).map(pair))
+    fn lookup(
+        &self,
+        address: &Bound<'_, PyAny>,
+        family: Option<Number<u8>>,
+    ) -> PyResult<Option<Pair>> {
+        Ok(self.snapshot.lookup(self::address(address, family.map(|it| it.0))?).map(pair))
     }
 
     #[pyo3(signature = (address, family = None))]
     fn lookup_value(
         &self,
         address: &Bound<'_, PyAny>,
-        family: Option<u8>,
+        family: Option<Number<u8>>,
     ) -> PyResult<Option<u32>> {
-        Ok(self.snapshot.value(self::address(address, family)?))
+        Ok(self.snapshot.value(self::address(address, family.map(|it| it.0))?))
     }
 
     #[pyo3(signature = (addresses, *, order = "host", out = None))]
@@ -321,8 +337,12 @@ impl RouteTableSnapshot {
     }
 
     #[pyo3(signature = (address, family = None))]
-    fn matches(&self, address: &Bound<'_, PyAny>, family: Option<u8>) -> PyResult<Vec<Pair>> {
-        let address = self::address(address, family)?;
+    fn matches(
+        &self,
+        address: &Bound<'_, PyAny>,
+        family: Option<Number<u8>>,
+    ) -> PyResult<Vec<Pair>> {
+        let address = self::address(address, family.map(|it| it.0))?;
         Ok(self.snapshot.matches(address).map(pair).collect())
     }
 

@@ -210,6 +210,63 @@ def test_unknown_ends(example):
         example.verdict("default/db", "default/db")
     with pytest.raises(ValueError, match='protocol: "tcpp"'):
         example.verdict("default/db", "default/db", "tcpp", 1)
+    with pytest.raises(ValueError, match="70000: must be a number from 0 to 65535"):
+        example.verdict("default/db", "default/db", "TCP", 70000)
+
+
+def test_a_pod_whose_address_is_anothers_has_none() -> None:
+    """Its policies are not the other one's, nor the other way round."""
+    ended = pod("a/done", "10.0.0.1")
+    ended["status"]["phase"] = "Succeeded"
+    deny = policy("b/deny", podSelector={}, policyTypes=["Egress"])
+    here = engine(ended, pod("a/old", "10.0.0.5"), pod("b/node", "10.0.0.9", hostNetwork=True))
+    assert here.verdict("a/old", "8.8.8.8", "TCP", 80).allowed
+    here.load([deny, pod("b/new", "10.0.0.1"), pod("b/newer", "10.0.0.5")])
+    for gone in ("a/done", "a/old"):
+        with pytest.raises(UnknownPod, match=gone):
+            here.verdict(gone, "8.8.8.8", "TCP", 80)
+    assert not here.verdict("b/new", "8.8.8.8", "TCP", 80).allowed
+    assert here.verdict("b/node", "8.8.8.8", "TCP", 80).allowed
+    here.load([node("n1", "10.0.0.9")])
+    assert here.verdict("b/node", "8.8.8.8", "TCP", 80).allowed
+
+
+def test_only_pods_reach_themselves() -> None:
+    here = engine(pod("a/p", "10.0.0.1"), node("n1", "10.0.0.9"))
+    itself = here.verdict("a/p", "a/p", "TCP", 80)
+    assert str(itself.egress) == "a pod always reaches itself"
+    for address in ("8.8.8.8", "10.0.0.9"):
+        said = here.verdict(address, address, "TCP", 80)
+        assert {str(said.egress), str(said.ingress)} == {str(here.reason(0))}
+
+
+def test_who_reaches_whom_in_every_family() -> None:
+    """Whichever address of a pod is told first."""
+    blocks = [{"from": [{"ipBlock": {"cidr": "0.0.0.0/0"}}]}]
+    pods = [pod("a/p", "10.0.0.1", "fd00::1"), pod("a/q", "fd00::2", "10.0.0.2")]
+    only4 = pod("a/r", "10.0.0.3")
+    here = engine(*pods, only4, policy("a/four", podSelector={}, ingress=blocks))
+    groups, matrix = here.reachable("TCP", 80)
+    assert groups == [["a/p"], ["a/q"], ["a/r"]]
+    assert matrix.tolist() == [[0, 0, 1], [0, 0, 1], [1, 1, 1]]
+
+
+def test_any_address_of_a_node_counts() -> None:
+    """The documentation of ``nodes`` asks for no type; names are none."""
+    named = node("10.0.0.7")
+    deny = {
+        "apiVersion": "policy.networking.k8s.io/v1alpha2",
+        "kind": "ClusterNetworkPolicy",
+        "metadata": {"name": "deny"},
+        "spec": {
+            "tier": "Admin",
+            "priority": 1,
+            "subject": {"namespaces": {}},
+            "egress": [{"action": "Deny", "to": [{"nodes": {}}]}],
+        },
+    }
+    here = engine(pod("a/p", "10.0.0.1"), named, node("n1"), deny)
+    assert not here.verdict("a/p", "10.0.0.7", "TCP", 80).allowed
 
 
 @pytest.mark.parametrize(

@@ -49,6 +49,8 @@ pub enum BlockError {
         /// The revision that there is; 0 if the block is not there.
         found: u64,
     },
+    /// There is no revision after the last one that the store had.
+    NoRevision,
     /// Something is wrong with an address or an interval.
     Address(Error),
     /// A record is none of a block.
@@ -72,6 +74,7 @@ impl fmt::Display for BlockError {
             Self::Conflict { prefix, expected, found } => {
                 write!(f, "{prefix} has revision {found}, not {expected}: it was changed meanwhile")
             }
+            Self::NoRevision => write!(f, "revision {}: there is none after it", u64::MAX),
             Self::Address(error) => write!(f, "{error}"),
             Self::Malformed(error) => write!(f, "{error}"),
         }

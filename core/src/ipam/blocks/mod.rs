@@ -150,7 +150,8 @@ impl BlockPool {
     /// than all before.
     ///
     /// # Errors
-    /// If the block is not of the revision that the change expects.
+    /// If the block is not of the revision that the change expects, or a store's revision was the
+    /// last that there is.
     pub fn commit(&mut self, change: &BlockChange) -> Result<u64> {
         let number = self.grid.block(change.prefix)?;
         let found = self.blocks.get(&number).map_or(0, |kept| kept.revision);
@@ -158,7 +159,7 @@ impl BlockPool {
             let (prefix, expected) = (change.prefix, change.expected);
             return Err(BlockError::Conflict { prefix, expected, found });
         }
-        let revision = self.revision + 1;
+        let revision = self.revision.checked_add(1).ok_or(BlockError::NoRevision)?;
         self.put(number, change.block.clone(), revision);
         Ok(revision)
     }

@@ -40,8 +40,12 @@ impl JournalFile {
         loop {
             let file = match File::options().read(true).append(true).open(path) {
                 Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
-                other => lock(other?)?,
+                other => other?,
             };
+            if !file.metadata()?.is_file() {
+                return Err(ErrorKind::InvalidInput.into()); // reading it may never end
+            }
+            let file = lock(file)?;
             // Whoever had the lock may have put another file here before.
             if is_at(&file, path)? {
                 return Ok(Some(Self { path: path.to_owned(), file }));

@@ -313,28 +313,45 @@ impl Holders {
     /// What an address counts as: a pod's before a node's, a node's before that of a pod that has
     /// its network; among pods the later one's, among nodes that with the greater name.
     pub fn judge(&self, id: EndpointId) -> State {
-        let holders = &self.endpoint(id).holders;
-        let best = holders.iter().max_by_key(|holder| match holder {
-            Holder::Pod(pod) => match self.pod(*pod) {
-                pod if pod.ended => (0, pod.arrival, ""),
-                pod if pod.host_network => (1, pod.arrival, ""),
-                pod => (3, pod.arrival, ""),
-            },
-            Holder::Node(node) => (2, 0, &*self.node(*node).name),
-        });
-        let host = holders.iter().any(|holder| self.is_host(*holder));
-        match best {
+        let host = self.endpoint(id).holders.iter().any(|holder| self.is_host(*holder));
+        match self.best(id) {
             None => State::NOBODY,
             Some(Holder::Node(id)) => {
-                State { counts: true, identity: self.node(*id).identity, node: *id, host }
+                State { counts: true, identity: self.node(id).identity, node: id, host }
             }
-            Some(Holder::Pod(id)) => match self.pod(*id) {
+            Some(Holder::Pod(id)) => match self.pod(id) {
                 pod if pod.ended => State::NOBODY,
                 pod if pod.host_network => {
                     State { counts: true, identity: NONE, node: pod.node, host }
                 }
                 pod => State { counts: true, identity: pod.identity, node: pod.node, host },
             },
+        }
+    }
+
+    fn best(&self, id: EndpointId) -> Option<Holder> {
+        let holders = self.endpoint(id).holders.iter().copied();
+        holders.max_by_key(|holder| match holder {
+            Holder::Pod(pod) => match self.pod(*pod) {
+                pod if pod.ended => (0, pod.arrival, ""),
+                pod if pod.host_network => (1, pod.arrival, ""),
+                pod => (3, pod.arrival, ""),
+            },
+            Holder::Node(node) => (2, 0, &*self.node(*node).name),
+        })
+    }
+
+    /// Whether an address of a pod counts as its own: that of one which has the node's network
+    /// counts as the node's, if nobody else's.
+    pub fn counts_as(&self, id: EndpointId, pod: PodId) -> bool {
+        let one = self.pod(pod);
+        match self.best(id) {
+            _ if one.ended => false,
+            Some(Holder::Node(_)) => one.host_network,
+            Some(Holder::Pod(other)) => {
+                other == pod || one.host_network && self.pod(other).host_network
+            }
+            None => false,
         }
     }
 

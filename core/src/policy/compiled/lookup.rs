@@ -2,6 +2,8 @@
 
 use std::net::IpAddr;
 
+use smallvec::{SmallVec, smallvec};
+
 use super::holders::{EndpointId, NONE};
 use super::ids::make_room;
 use super::journal::NodeId;
@@ -20,6 +22,8 @@ pub struct Spot {
     subject: SubjectClass,
     /// The node that a pod runs on, [`NONE`] of all others.
     home: NodeId,
+    /// Whether it counts as a pod's own.
+    pod: bool,
     /// Whether a node has it.
     host: bool,
     /// Whether it counts.
@@ -34,7 +38,7 @@ impl Spot {
 
     /// What is nobody's, and of this peer class.
     fn outside(peer: PeerClass) -> Self {
-        Self { peer, subject: NOTHING, home: NONE, host: false, counts: false }
+        Self { peer, subject: NOTHING, home: NONE, pod: false, host: false, counts: false }
     }
 }
 
@@ -67,7 +71,7 @@ impl PolicyEngine {
     #[inline]
     fn between(&self, from: &Place, to: &Place, point: Point) -> Verdict {
         let (src, dst) = (&from.spot, &to.spot);
-        if from.address == to.address {
+        if from.address == to.address && src.pod {
             return Verdict {
                 egress: self.decide(src.subject, Way::HairpinEgress, dst.peer, point),
                 ingress: self.decide(dst.subject, Way::HairpinIngress, src.peer, point),
@@ -95,16 +99,19 @@ impl PolicyEngine {
         }
     }
 
-    fn ends(&self, end: End<'_>) -> Result<smallvec::SmallVec<[Place; 2]>> {
+    fn ends(&self, end: End<'_>) -> Result<SmallVec<[Place; 2]>> {
         match end {
-            End::Address(address) => Ok(smallvec::smallvec![self.place_of(address)]),
+            End::Address(address) => Ok(smallvec![self.place_of(address)]),
             End::Pod(key) => {
-                let pod = self.holders.find_pod(key).map(|id| self.holders.pod(id));
-                let endpoints = pod.map_or(&[][..], |pod| &pod.endpoints);
-                if endpoints.is_empty() {
-                    return Err(Error::UnknownPod(key.to_owned()));
+                let own = self.holders.find_pod(key).into_iter().flat_map(|id| {
+                    let pod = self.holders.pod(id);
+                    pod.endpoints.iter().filter(move |one| self.holders.counts_as(**one, id))
+                });
+                let places: SmallVec<_> = own.map(|one| self.place_of_endpoint(*one)).collect();
+                match places.is_empty() {
+                    true => Err(Error::UnknownPod(key.to_owned())),
+                    false => Ok(places),
                 }
-                Ok(endpoints.iter().map(|id| self.place_of_endpoint(*id)).collect())
             }
         }
     }
@@ -143,7 +150,7 @@ impl PolicyEngine {
                 let pod = state.identity != NONE && !self.is_nodes(state.identity);
                 let home = if pod { state.node } else { NONE };
                 let subject = self.subject(state.identity);
-                Spot { peer, subject, home, host: state.host, counts: true }
+                Spot { peer, subject, home, pod, host: state.host, counts: true }
             }
         };
         if self.spots.len() <= id as usize {

@@ -53,12 +53,15 @@ impl PolicyEngine {
         (!found.is_empty()).then_some(found)
     }
 
-    /// Between the first addresses that are of one family.
+    /// From the first address of each family that both have to the first of it.
     fn reaches(&self, src: &Identity, dst: &Identity, point: Point) -> bool {
-        let pairs = src.iter().flat_map(|from| dst.iter().map(move |to| (from, to)));
-        pairs.into_iter().find(|(from, to)| from.0 == to.0).is_some_and(|(from, to)| {
-            self.decide(from.2, Way::Egress, to.1, point).allow
-                && self.decide(to.2, Way::Ingress, from.1, point).allow
-        })
+        let of = |all: &Identity, family| all.iter().find(|one| one.0 == family).copied();
+        let families = [true, false].map(|one| of(src, one).zip(of(dst, one)));
+        let mut common = families.into_iter().flatten().peekable();
+        common.peek().is_some()
+            && common.all(|((_, from, src), (_, to, dst))| {
+                self.decide(src, Way::Egress, to, point).allow
+                    && self.decide(dst, Way::Ingress, from, point).allow
+            })
     }
 }

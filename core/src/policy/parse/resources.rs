@@ -25,9 +25,13 @@ pub fn node(root: &Map<'_>, key: &Key) -> Result<Node> {
     {
         for one in field.list(usize::MAX)? {
             let one = one.object()?;
-            let kind = one.need("type")?;
-            if ["InternalIP", "ExternalIP"].contains(&kind.text()?) {
-                addresses.push(address(&one.need("address")?)?);
+            let (kind, value) = (one.need("type")?, one.need("address")?);
+            // A host name may be an address, too.
+            let must = ["InternalIP", "ExternalIP"].contains(&kind.text()?);
+            match address(&value) {
+                Ok(address) => addresses.push(address),
+                Err(error) if must => return Err(error),
+                Err(_) => {}
             }
         }
     }

@@ -46,7 +46,8 @@ impl Twin {
     /// The decisions for egress and ingress.
     fn verdict(&self, from: IpAddr, to: IpAddr, protocol: u8, port: u16) -> [Answer; 2] {
         let at = (protocol, port);
-        if from == to {
+        let mut pods = self.world.pods.values().filter(|pod| pod.is_endpoint());
+        if from == to && pods.any(|pod| pod.addresses.contains(&from)) {
             return [
                 look(&self.tables, from, to, Way::HairpinEgress, at),
                 look(&self.tables, to, from, Way::HairpinIngress, at),
