@@ -138,7 +138,7 @@ CASES: dict[str, tuple[str, list[str]]] = {
     ),
     "before routing": (
         'chain c { type filter hook prerouting priority -300; iifname "pod2" udp dport 53 drop; }',
-        [f"c 1 rules may drop UDP connections {OUT_AND_IN}, from the node to pods, between pods"],
+        ["c 1 rules may drop UDP connections from pods to elsewhere, between pods"],
     ),
     "after routing": (
         'chain c { type filter hook postrouting priority 0; oifname "up0" drop; }',
@@ -150,10 +150,18 @@ CASES: dict[str, tuple[str, list[str]]] = {
     ),
     "what answers the node": (
         "chain c { type filter hook input priority 0; policy drop; tcp dport 22 accept; }",
+        ["c 0 rules and policy drops all connections from the node to pods"],
+    ),
+    "some of what answers the node": (
+        "chain c { type filter hook input priority 0; policy drop; tcp dport >= 40000 accept; }",
         [
             "c 0 rules and policy drops UDP, SCTP, ICMP connections from the node to pods",
             "c 0 rules and policy may drop TCP connections from the node to pods",
         ],
+    ),
+    "only requests pass": (
+        "chain c { type filter hook forward priority 0; policy drop; tcp dport 22 accept; }",
+        [f"c 0 rules and policy drops all {WHOLE}"],
     ),
     "the node receives answers": (
         "chain c { type filter hook input priority 0; policy drop; ct state established accept; }",
@@ -265,6 +273,7 @@ XTABLES: dict[str, tuple[list[str], str]] = {
         ["-A FORWARD -p tcp -m tcp --dport 23 -j REJECT"],
         f"may drop TCP {WHOLE}",
     ),
+    "a client's port": (["-A FORWARD -p udp --sport 1024:32767 -j DROP"], f"may drop UDP {WHOLE}"),
     "ports": (
         ["-A FORWARD -p udp -m multiport --dports 1,2 -j DROP"],
         f"may drop UDP {WHOLE}",

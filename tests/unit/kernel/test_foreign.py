@@ -108,10 +108,10 @@ def table(
 
 
 def verdicts(*tables: Table, pods: int = 1) -> set[tuple[tuple[int, ...], bool]]:
-    """Rules that drop TCP from pods, and whether certainly."""
+    """Rules that drop the first packets of TCP from pods, and whether certainly."""
     some = [Pod(f"10.1.0.{n + 2}", Link(f"pod{n}", n + 2)) for n in range(pods)]
     asked = [
-        one
+        (one[0], one[0])
         for one in connections(some, [Link("eth0", 1)], 4, marked=False)
         if (one[0].way, one[0].protocol) == ("from pods to elsewhere", "TCP")
     ]

@@ -170,13 +170,14 @@ class Traffic:
         return (*head, (8, self.address("saddr")), (24, self.address("daddr")))
 
     def _transport(self) -> tuple[tuple[int, Value], ...]:
+        """The client's port is one of those that systems choose: 32768 or higher."""
         answers = self.state == "established"
-        if self.protocol == "TCP":
-            return ((13, exact(b"\x10" if answers else b"\x02")),)  # ACK, SYN
         if self.protocol == "ICMP":
             request, reply = (8, 0) if self.version == 4 else (128, 129)
             return ((0, exact(bytes([reply if answers else request, 0]))),)
-        return ()
+        flags = (13, exact(b"\x10" if answers else b"\x02"))  # ACK, SYN
+        port = 2 if answers else 0, Value(2, 1 << 15, 1 << 15)
+        return (port, flags) if self.protocol == "TCP" else (port,)
 
 
 def _index(link: Link, key: str) -> Value:

@@ -20,7 +20,6 @@ STATELESS: Final = frozenset(
 )  # fmt: skip
 """Matches that say the same of a packet each time."""
 BY_STATE, BY_ALIAS = 1, 1 << 13
-ANY_PORTS: Final = (0, 65535, 0, 65535)
 
 
 def target(name: str) -> Iterator[Step]:
@@ -61,14 +60,20 @@ def _state(match: Match, traffic: Traffic) -> bool | None:
     return bool(unpack_from("=I", match.data)[0] & traffic.state_bit)
 
 
-def _all_ports(match: Match, inverted: int) -> bool | None:
-    """Whether all ports will do; which one a packet has is not known."""
-    return True if unpack_from("=4H", match.data) == ANY_PORTS and not inverted & 3 else None
+def _ports(match: Match, traffic: Traffic, inverted: int) -> bool | None:
+    """Whether both ports are in their ranges."""
+    bounds = unpack_from("=4H", match.data)
+    told: list[bool | None] = []
+    for at in (0, 2):
+        low, high = (bound.to_bytes(2, "big") for bound in bounds[at : at + 2])
+        held = within(traffic.payload("transport", at, 2), low, high)
+        told.append(held if held is None else held != bool(inverted & 1 + at // 2))
+    return False if False in told else None if None in told else True
 
 
-def _udp(match: Match, _: Traffic) -> bool | None:
+def _udp(match: Match, traffic: Traffic) -> bool | None:
     """``struct xt_udp``."""
-    return _all_ports(match, match.data[8])
+    return _ports(match, traffic, match.data[8])
 
 
 def _tcp(match: Match, traffic: Traffic) -> bool | None:
@@ -76,8 +81,10 @@ def _tcp(match: Match, traffic: Traffic) -> bool | None:
     option, mask, wanted, inverted = unpack_from("=4B", match.data, 8)
     flags = masked(traffic.payload("transport", 13, 1), bytes([mask]), b"\0")
     held = compare("neq" if inverted & 4 else "eq", flags, bytes([wanted]))
-    ports = _all_ports(match, inverted)
-    return False if held is False else None if option or held is None else ports
+    ports = _ports(match, traffic, inverted)
+    if False in (held, ports):
+        return False
+    return None if option or held is None else ports
 
 
 def _icmp(match: Match, traffic: Traffic) -> bool | None:
