@@ -16,6 +16,7 @@ use super::text::Text;
 use crate::ipam::{self, Change, Interval, Lease, Snapshot, Stats};
 use crate::prefix::Prefix;
 
+#[doc = docs!(AddressPool)]
 #[pyclass(frozen, module = "cnidaria_core")]
 pub struct AddressPool {
     pool: Mutex<ipam::AddressPool>,
@@ -34,6 +35,7 @@ impl AddressPool {
     }
 }
 
+#[doc = docs!(AddressPoolSnapshot)]
 #[pyclass(frozen, module = "cnidaria_core")]
 pub struct AddressPoolSnapshot {
     pub snapshot: Arc<Snapshot>,
@@ -138,6 +140,7 @@ impl AddressPool {
         Ok(Self { family: pool.family(), pool: Mutex::new(pool) })
     }
 
+    #[doc = docs!(AddressPool allocate)]
     #[pyo3(signature = (owner, address = None, now = 0.0, *, reserved = false))]
     fn allocate(
         &self,
@@ -156,11 +159,13 @@ impl AddressPool {
         Ok(Text(wished))
     }
 
+    #[doc = docs!(AddressPool restore)]
     fn restore(&self, py: Python<'_>, address: &Bound<'_, PyAny>, owner: &str) -> PyResult<()> {
         let address = self.address(address)?;
         Ok(self.lock(py).restore(owner, address)?)
     }
 
+    #[doc = docs!(AddressPool restore_cooling)]
     fn restore_cooling(
         &self,
         py: Python<'_>,
@@ -172,6 +177,7 @@ impl AddressPool {
         Ok(())
     }
 
+    #[doc = docs!(AddressPool release)]
     #[pyo3(signature = (address, now = 0.0, *, used = true))]
     fn release<'py>(
         &self,
@@ -184,6 +190,7 @@ impl AddressPool {
         Ok(self.lock(py).release(address, now, used).map(|owner| PyString::new(py, owner)))
     }
 
+    #[doc = docs!(AddressPool release_owner)]
     #[pyo3(signature = (owner, now = 0.0, *, used = true))]
     fn release_owner(
         &self,
@@ -197,16 +204,19 @@ impl AddressPool {
         Ok(released.into_iter().map(Text).collect())
     }
 
+    #[doc = docs!(AddressPool reserve)]
     fn reserve(&self, py: Python<'_>, address: &Bound<'_, PyAny>) -> PyResult<bool> {
         let address = self.address(address)?;
         Ok(self.lock(py).reserve(address)?)
     }
 
+    #[doc = docs!(AddressPool unreserve)]
     fn unreserve(&self, py: Python<'_>, address: &Bound<'_, PyAny>) -> PyResult<bool> {
         let address = self.address(address)?;
         Ok(self.lock(py).unreserve(address))
     }
 
+    #[doc = docs!(AddressPool owner_of)]
     fn owner_of<'py>(
         &self,
         py: Python<'py>,
@@ -216,43 +226,52 @@ impl AddressPool {
         Ok(self.lock(py).owner_of(address).map(|owner| PyString::new(py, owner)))
     }
 
+    #[doc = docs!(AddressPool addresses_of)]
     fn addresses_of(&self, py: Python<'_>, owner: &str) -> Vec<Text> {
         self.lock(py).addresses_of(owner).into_iter().map(Text).collect()
     }
 
+    #[doc = docs!(AddressPool leases)]
     fn leases(&self, py: Python<'_>) -> Leases {
         leases(self.lock(py).leases())
     }
 
+    #[doc = docs!(AddressPool stats)]
     fn stats<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         let numbers = self.lock(py).stats();
         stats(py, numbers)
     }
 
+    #[doc = docs!(AddressPool capacity)]
     #[getter]
     fn capacity(&self, py: Python<'_>) -> u128 {
         self.lock(py).stats().capacity
     }
 
+    #[doc = docs!(AddressPool covers)]
     fn covers(&self, py: Python<'_>, address: &Bound<'_, PyAny>) -> PyResult<bool> {
         let address = self.address(address)?;
         Ok(self.lock(py).covers(address))
     }
 
+    #[doc = docs!(AddressPool snapshot)]
     fn snapshot(&self, py: Python<'_>) -> AddressPoolSnapshot {
         AddressPoolSnapshot { snapshot: Arc::new(self.lock(py).snapshot()) }
     }
 
+    #[doc = docs!(AddressPool diff)]
     fn diff(&self, py: Python<'_>, later: &Bound<'_, PyAny>) -> PyResult<Changes> {
         let before = self.lock(py).snapshot();
         Ok(changes(py, &before, &*snapshot_of(later)?))
     }
 
+    #[doc = docs!(AddressPool to_bytes)]
     fn to_bytes<'py>(&self, py: Python<'py>) -> Bound<'py, PyBytes> {
         let snapshot = self.lock(py).snapshot();
         PyBytes::new(py, &py.detach(|| snapshot.to_bytes()))
     }
 
+    #[doc = docs!(AddressPool from_bytes)]
     #[staticmethod]
     fn from_bytes(py: Python<'_>, data: &[u8]) -> PyResult<Self> {
         let pool = py.detach(|| ipam::AddressPool::from_bytes(data))?;
@@ -292,6 +311,7 @@ impl AddressPool {
 
 #[pymethods]
 impl AddressPoolSnapshot {
+    #[doc = docs!(AddressPoolSnapshot owner_of)]
     fn owner_of<'py>(
         &self,
         py: Python<'py>,
@@ -301,31 +321,38 @@ impl AddressPoolSnapshot {
         Ok(self.snapshot.owner_of(address).map(|owner| PyString::new(py, owner)))
     }
 
+    #[doc = docs!(AddressPoolSnapshot addresses_of)]
     fn addresses_of(&self, owner: &str) -> Vec<Text> {
         self.snapshot.addresses_of(owner).into_iter().map(Text).collect()
     }
 
+    #[doc = docs!(AddressPoolSnapshot leases)]
     fn leases(&self) -> Leases {
         leases(self.snapshot.leases())
     }
 
+    #[doc = docs!(AddressPoolSnapshot stats)]
     fn stats<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         stats(py, self.snapshot.stats())
     }
 
+    #[doc = docs!(AddressPoolSnapshot capacity)]
     #[getter]
     fn capacity(&self) -> u128 {
         self.snapshot.stats().capacity
     }
 
+    #[doc = docs!(AddressPoolSnapshot covers)]
     fn covers(&self, address: &Bound<'_, PyAny>) -> PyResult<bool> {
         Ok(self.snapshot.covers(self.address(address)?))
     }
 
+    #[doc = docs!(AddressPoolSnapshot diff)]
     fn diff(&self, py: Python<'_>, later: &Bound<'_, PyAny>) -> PyResult<Changes> {
         Ok(changes(py, &self.snapshot, &*snapshot_of(later)?))
     }
 
+    #[doc = docs!(AddressPoolSnapshot to_bytes)]
     fn to_bytes<'py>(&self, py: Python<'py>) -> Bound<'py, PyBytes> {
         PyBytes::new(py, &py.detach(|| self.snapshot.to_bytes()))
     }

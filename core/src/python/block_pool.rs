@@ -15,18 +15,21 @@ use super::text::Text;
 use crate::ipam::{self, BlockError, Interval};
 use crate::prefix::Prefix;
 
+#[doc = docs!(BlockPool)]
 #[pyclass(frozen, module = "cnidaria_core")]
 pub struct BlockPool {
     pool: Mutex<ipam::BlockPool>,
     family: u8,
 }
 
+#[doc = docs!(BlockChange)]
 #[pyclass(frozen, eq, module = "cnidaria_core")]
 #[derive(PartialEq)]
 pub struct BlockChange {
     change: ipam::BlockChange,
 }
 
+#[doc = docs!(BlockPoolSnapshot)]
 #[pyclass(frozen, eq, module = "cnidaria_core")]
 #[derive(PartialEq)]
 pub struct BlockPoolSnapshot {
@@ -100,12 +103,14 @@ impl BlockPool {
         pool.map(Self::of).map_err(of_blocks)
     }
 
+    #[doc = docs!(BlockPool claim)]
     #[pyo3(signature = (node, *, avoid = vec![]))]
     fn claim(&self, py: Python<'_>, node: &str, avoid: Vec<String>) -> PyResult<BlockChange> {
         let avoid = intervals(&avoid)?;
         change(self.lock(py).claim(node, &avoid))
     }
 
+    #[doc = docs!(BlockPool allocate)]
     #[pyo3(signature = (node, owner, address = None, *, most = None))]
     fn allocate(
         &self,
@@ -123,15 +128,18 @@ impl BlockPool {
         change(self.lock(py).allocate_address(node, owner, wished))
     }
 
+    #[doc = docs!(BlockPool release)]
     fn release(&self, py: Python<'_>, address: &Bound<'_, PyAny>) -> PyResult<Option<BlockChange>> {
         let address = self.address(address)?;
         Ok(self.lock(py).release(address).map(|change| BlockChange { change }))
     }
 
+    #[doc = docs!(BlockPool release_owner)]
     fn release_owner(&self, py: Python<'_>, owner: &str) -> Vec<BlockChange> {
         changes(self.lock(py).release_owner(owner))
     }
 
+    #[doc = docs!(BlockPool return_empty)]
     #[pyo3(
         signature = (node, keep = Number(0)),
         text_signature = "($self, node, keep=0)"
@@ -140,14 +148,17 @@ impl BlockPool {
         changes(self.lock(py).return_empty(node, keep.0))
     }
 
+    #[doc = docs!(BlockPool leave)]
     fn leave(&self, py: Python<'_>, node: &str) -> Vec<BlockChange> {
         changes(self.lock(py).leave(node))
     }
 
+    #[doc = docs!(BlockPool commit)]
     fn commit(&self, py: Python<'_>, change: &BlockChange) -> PyResult<u64> {
         self.lock(py).commit(&change.change).map_err(of_blocks)
     }
 
+    #[doc = docs!(BlockPool observe)]
     #[pyo3(
         signature = (prefix, record = None, revision = Number(0)),
         text_signature = "($self, prefix, record=None, revision=0)"
@@ -164,15 +175,18 @@ impl BlockPool {
         self.lock(py).observe(prefix, found).map_err(of_blocks)
     }
 
+    #[doc = docs!(BlockPool blocks_of)]
     fn blocks_of(&self, py: Python<'_>, node: &str) -> Vec<String> {
         self.lock(py).blocks_of(node).iter().map(Prefix::to_string).collect()
     }
 
+    #[doc = docs!(BlockPool node_of)]
     fn node_of(&self, py: Python<'_>, prefix: &Bound<'_, PyAny>) -> PyResult<Option<String>> {
         let prefix = address::prefix(prefix)?;
         Ok(self.lock(py).node_of(prefix).map(ToString::to_string))
     }
 
+    #[doc = docs!(BlockPool holder_of)]
     fn holder_of(
         &self,
         py: Python<'_>,
@@ -183,10 +197,12 @@ impl BlockPool {
         Ok(pool.holder_of(address).map(|(node, owner)| (node.to_string(), owner.to_string())))
     }
 
+    #[doc = docs!(BlockPool addresses_of)]
     fn addresses_of(&self, py: Python<'_>, owner: &str) -> Vec<Text> {
         self.lock(py).addresses_of(owner).into_iter().map(Text).collect()
     }
 
+    #[doc = docs!(BlockPool blocks)]
     fn blocks(&self, py: Python<'_>) -> Vec<(String, Option<String>, usize)> {
         let pool = self.lock(py);
         let row = |(prefix, node, used): (Prefix, Option<&Arc<str>>, usize)| {
@@ -195,10 +211,12 @@ impl BlockPool {
         pool.blocks().map(row).collect()
     }
 
+    #[doc = docs!(BlockPool routes)]
     fn routes(&self, py: Python<'_>) -> Routes {
         routes(self.lock(py).routes())
     }
 
+    #[doc = docs!(BlockPool stats)]
     fn stats<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         let stats = self.lock(py).stats();
         let dict = PyDict::new(py);
@@ -220,19 +238,23 @@ impl BlockPool {
         self.lock(py).block_length()
     }
 
+    #[doc = docs!(BlockPool snapshot)]
     fn snapshot(&self, py: Python<'_>) -> BlockPoolSnapshot {
         BlockPoolSnapshot { snapshot: Arc::new(self.lock(py).snapshot()) }
     }
 
+    #[doc = docs!(BlockPool diff)]
     fn diff(&self, py: Python<'_>, later: &Bound<'_, PyAny>) -> PyResult<RouteChanges> {
         let before = self.lock(py).snapshot();
         route_changes(py, &before, later)
     }
 
+    #[doc = docs!(BlockPool to_bytes)]
     fn to_bytes<'py>(&self, py: Python<'py>) -> Bound<'py, PyBytes> {
         PyBytes::new(py, &self.lock(py).to_bytes())
     }
 
+    #[doc = docs!(BlockPool from_bytes)]
     #[staticmethod]
     fn from_bytes(py: Python<'_>, data: &[u8]) -> PyResult<Self> {
         Ok(Self::of(py.detach(|| ipam::BlockPool::from_bytes(data))?))
@@ -271,26 +293,31 @@ impl BlockPool {
 
 #[pymethods]
 impl BlockChange {
+    #[doc = docs!(BlockChange prefix)]
     #[getter]
     fn prefix(&self) -> String {
         self.change.prefix().to_string()
     }
 
+    #[doc = docs!(BlockChange expected)]
     #[getter]
     fn expected(&self) -> u64 {
         self.change.expected()
     }
 
+    #[doc = docs!(BlockChange record)]
     #[getter]
     fn record<'py>(&self, py: Python<'py>) -> Option<Bound<'py, PyBytes>> {
         self.change.record().map(|record| PyBytes::new(py, &record))
     }
 
+    #[doc = docs!(BlockChange address)]
     #[getter]
     fn address(&self) -> Option<Text> {
         self.change.address().map(Text)
     }
 
+    #[doc = docs!(BlockChange node)]
     #[getter]
     fn node(&self) -> Option<String> {
         self.change.node().map(ToString::to_string)
@@ -309,10 +336,12 @@ impl BlockChange {
 
 #[pymethods]
 impl BlockPoolSnapshot {
+    #[doc = docs!(BlockPoolSnapshot routes)]
     fn routes(&self) -> Routes {
         routes(self.snapshot.routes())
     }
 
+    #[doc = docs!(BlockPoolSnapshot diff)]
     fn diff(&self, py: Python<'_>, later: &Bound<'_, PyAny>) -> PyResult<RouteChanges> {
         route_changes(py, &self.snapshot, later)
     }

@@ -16,6 +16,7 @@ use super::errors::of_journal;
 use super::text::Text;
 use crate::ipam;
 
+#[doc = docs!(JournaledPool)]
 #[pyclass(frozen, module = "cnidaria_core")]
 pub struct JournaledPool {
     /// `None` once it is closed.
@@ -64,6 +65,7 @@ impl JournaledPool {
         Ok(Self { pool: Mutex::new(Some(Arc::new(pool))), path, family })
     }
 
+    #[doc = docs!(JournaledPool allocate)]
     #[pyo3(signature = (owner, address = None, now = 0.0, *, reserved = false))]
     fn allocate(
         &self,
@@ -82,6 +84,7 @@ impl JournaledPool {
         Ok(Text(wished))
     }
 
+    #[doc = docs!(JournaledPool release)]
     #[pyo3(signature = (address, now = 0.0, *, used = true))]
     fn release(
         &self,
@@ -95,6 +98,7 @@ impl JournaledPool {
         Ok(owner.map(|owner| owner.to_string()))
     }
 
+    #[doc = docs!(JournaledPool release_owner)]
     #[pyo3(signature = (owner, now = 0.0, *, used = true))]
     fn release_owner(
         &self,
@@ -108,16 +112,19 @@ impl JournaledPool {
         Ok(released.into_iter().map(Text).collect())
     }
 
+    #[doc = docs!(JournaledPool reserve)]
     fn reserve(&self, py: Python<'_>, address: &Bound<'_, PyAny>) -> PyResult<bool> {
         let address = self.address(address)?;
         self.detached(py, |pool| pool.reserve(address))
     }
 
+    #[doc = docs!(JournaledPool unreserve)]
     fn unreserve(&self, py: Python<'_>, address: &Bound<'_, PyAny>) -> PyResult<bool> {
         let address = self.address(address)?;
         self.detached(py, |pool| pool.unreserve(address))
     }
 
+    #[doc = docs!(JournaledPool owner_of)]
     fn owner_of<'py>(
         &self,
         py: Python<'py>,
@@ -128,53 +135,64 @@ impl JournaledPool {
         Ok(owner.map(|owner| PyString::new(py, &owner)))
     }
 
+    #[doc = docs!(JournaledPool addresses_of)]
     fn addresses_of(&self, py: Python<'_>, owner: &str) -> PyResult<Vec<Text>> {
         let pool = self.open()?;
         let held = py.detach(|| pool.read(|pool| pool.addresses_of(owner)));
         Ok(held.into_iter().map(Text).collect())
     }
 
+    #[doc = docs!(JournaledPool leases)]
     fn leases(&self) -> PyResult<Leases> {
         Ok(leases(self.open()?.snapshot().leases()))
     }
 
+    #[doc = docs!(JournaledPool stats)]
     fn stats<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         stats(py, self.open()?.read(ipam::AddressPool::stats))
     }
 
+    #[doc = docs!(JournaledPool capacity)]
     #[getter]
     fn capacity(&self) -> PyResult<u128> {
         Ok(self.open()?.read(ipam::AddressPool::stats).capacity)
     }
 
+    #[doc = docs!(JournaledPool covers)]
     fn covers(&self, address: &Bound<'_, PyAny>) -> PyResult<bool> {
         let address = self.address(address)?;
         Ok(self.open()?.read(|pool| pool.covers(address)))
     }
 
+    #[doc = docs!(JournaledPool snapshot)]
     fn snapshot(&self) -> PyResult<AddressPoolSnapshot> {
         Ok(AddressPoolSnapshot { snapshot: Arc::new(self.open()?.snapshot()) })
     }
 
+    #[doc = docs!(JournaledPool diff)]
     fn diff(&self, py: Python<'_>, later: &Bound<'_, PyAny>) -> PyResult<Changes> {
         let before = self.open()?.snapshot();
         Ok(changes(py, &before, &*snapshot_of(later)?))
     }
 
+    #[doc = docs!(JournaledPool compact)]
     fn compact(&self, py: Python<'_>) -> PyResult<()> {
         self.detached(py, ipam::JournaledPool::compact)
     }
 
+    #[doc = docs!(JournaledPool journal_length)]
     #[getter]
     fn journal_length(&self) -> PyResult<u64> {
         Ok(self.open()?.journal_length())
     }
 
+    #[doc = docs!(JournaledPool path)]
     #[getter]
     fn path(&self) -> PathBuf {
         self.path.clone()
     }
 
+    #[doc = docs!(JournaledPool close)]
     fn close(&self) {
         drop(self.pool.lock().unwrap_or_else(PoisonError::into_inner).take());
     }

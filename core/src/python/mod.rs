@@ -3,6 +3,9 @@
 // PyO3's macros expand to unsafe code.
 #![allow(unsafe_code)]
 
+// The docstrings of the stub.
+include!(concat!(env!("OUT_DIR"), "/docs.rs"));
+
 mod address;
 mod address_pool;
 mod block_pool;

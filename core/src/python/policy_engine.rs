@@ -16,6 +16,7 @@ use super::policy_tables::{PolicyChanges, PolicyTables};
 use super::policy_values::PolicyReason;
 use crate::policy::{self, Difference, End, Key, Kind, Reach, Reason, ReasonId};
 
+#[doc = docs!(PolicyEngine)]
 #[pyclass(frozen, module = "cnidaria_core")]
 pub struct PolicyEngine {
     /// Shared with snapshots; whoever changes it first gets a copy.
@@ -80,12 +81,14 @@ impl PolicyEngine {
         Ok(Self::of(policy::PolicyEngine::new(history)))
     }
 
+    #[doc = docs!(PolicyEngine apply)]
     #[pyo3(signature = (obj, *, strict = true))]
     fn apply(&self, obj: &Bound<'_, PyAny>, strict: bool) -> PyResult<bool> {
         let object = object(obj, strict)?;
         Ok(self.change(|engine| engine.apply(object)))
     }
 
+    #[doc = docs!(PolicyEngine delete)]
     #[pyo3(signature = (kind, name, namespace = None))]
     fn delete(&self, kind: &str, name: &str, namespace: Option<&str>) -> PyResult<bool> {
         let Some(kind) = Kind::parse(kind) else {
@@ -103,6 +106,7 @@ impl PolicyEngine {
         Ok(self.change(|engine| engine.delete(&key)))
     }
 
+    #[doc = docs!(PolicyEngine load)]
     #[pyo3(signature = (objects, *, strict = true))]
     fn load(&self, objects: &Bound<'_, PyAny>, strict: bool) -> PyResult<usize> {
         let objects = objects.try_iter()?.map(|one| object(&one?, strict));
@@ -110,11 +114,13 @@ impl PolicyEngine {
         Ok(self.change(|engine| engine.load(objects)))
     }
 
+    #[doc = docs!(PolicyEngine version)]
     #[getter]
     fn version(&self) -> u64 {
         self.read().version()
     }
 
+    #[doc = docs!(PolicyEngine verdict)]
     #[pyo3(signature = (src, dst, protocol = None, port = None))]
     fn verdict(
         &self,
@@ -131,6 +137,7 @@ impl PolicyEngine {
         self.say(py, &engine, verdict)
     }
 
+    #[doc = docs!(PolicyEngine verdicts)]
     #[pyo3(signature = (src, dst, protocols, ports, *, out = None))]
     fn verdicts<'py>(
         &self,
@@ -149,6 +156,7 @@ impl PolicyEngine {
         Ok(said.finish(py))
     }
 
+    #[doc = docs!(PolicyEngine reachable)]
     #[pyo3(signature = (protocol = None, port = None))]
     fn reachable<'py>(
         &self,
@@ -170,6 +178,7 @@ impl PolicyEngine {
         Ok((identities, shaped))
     }
 
+    #[doc = docs!(PolicyEngine diff)]
     fn diff(&self, later: &Self) -> Vec<(&'static str, Option<String>, String, &'static str)> {
         // Not both locks at once: somebody could take them the other way round.
         let one = self.read().clone();
@@ -186,11 +195,13 @@ impl PolicyEngine {
         shown.collect()
     }
 
+    #[doc = docs!(PolicyEngine to_bytes)]
     fn to_bytes<'py>(&self, py: Python<'py>) -> Bound<'py, PyBytes> {
         let engine = self.read().clone();
         PyBytes::new(py, &py.detach(|| engine.to_bytes()))
     }
 
+    #[doc = docs!(PolicyEngine from_bytes)]
     #[staticmethod]
     #[pyo3(signature = (data, *, history = 16384))]
     fn from_bytes(py: Python<'_>, data: &[u8], history: usize) -> PyResult<Self> {
@@ -198,21 +209,25 @@ impl PolicyEngine {
         Ok(Self::of(py.detach(|| policy::PolicyEngine::from_bytes(data, history))?))
     }
 
+    #[doc = docs!(PolicyEngine tables)]
     #[pyo3(signature = (node = None))]
     fn tables(&self, node: Option<&str>) -> PolicyTables {
         PolicyTables(self.read().tables(node.map(Arc::from).as_ref()))
     }
 
+    #[doc = docs!(PolicyEngine changes_since)]
     #[pyo3(signature = (version, node = None))]
     fn changes_since(&self, version: Number<u64>, node: Option<&str>) -> PyResult<PolicyChanges> {
         let changes = self.read().changes_since(version.0, node.map(Arc::from).as_ref())?;
         Ok(PolicyChanges(changes))
     }
 
+    #[doc = docs!(PolicyEngine snapshot)]
     fn snapshot(&self) -> Self {
         Self::of(self.read().clone())
     }
 
+    #[doc = docs!(PolicyEngine reason)]
     fn reason(&self, reason: Number<u32>) -> PyResult<PolicyReason> {
         let id = ReasonId(reason.0);
         let found = self.read().reason(id).cloned();
@@ -295,6 +310,7 @@ fn protocol(given: &Bound<'_, PyAny>) -> PyResult<u8> {
 
 type Named = (ReasonId, Arc<Reason>);
 
+#[doc = docs!(Verdict)]
 #[pyclass(frozen, eq, hash, module = "cnidaria_core")]
 #[derive(PartialEq, Eq, Hash)]
 pub struct Verdict {
@@ -318,26 +334,31 @@ impl Verdict {
 
 #[pymethods]
 impl Verdict {
+    #[doc = docs!(Verdict allowed)]
     #[getter]
     fn allowed(&self) -> bool {
         self.allowed
     }
 
+    #[doc = docs!(Verdict egress)]
     #[getter]
     fn egress(&self) -> PolicyReason {
         shown(&self.reasons[0])
     }
 
+    #[doc = docs!(Verdict ingress)]
     #[getter]
     fn ingress(&self) -> PolicyReason {
         shown(&self.reasons[1])
     }
 
+    #[doc = docs!(Verdict egress_audit)]
     #[getter]
     fn egress_audit(&self) -> Option<PolicyReason> {
         self.audits[0].as_ref().map(shown)
     }
 
+    #[doc = docs!(Verdict ingress_audit)]
     #[getter]
     fn ingress_audit(&self) -> Option<PolicyReason> {
         self.audits[1].as_ref().map(shown)

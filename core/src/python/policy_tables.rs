@@ -10,6 +10,7 @@ use super::policy_values::{PolicyFilter, PolicyReason};
 use super::text::text;
 use crate::policy::{AddressRange, Changes, Filter, Reason, ReasonId, RowKey, Tables};
 
+#[doc = docs!(PolicyTables)]
 #[pyclass(frozen, eq, module = "cnidaria_core")]
 #[derive(PartialEq, Eq)]
 pub struct PolicyTables(pub Tables);
@@ -21,26 +22,31 @@ impl PolicyTables {
         self.0.version
     }
 
+    #[doc = docs!(PolicyTables node)]
     #[getter]
     fn node(&self) -> Option<&str> {
         self.0.node.as_deref()
     }
 
+    #[doc = docs!(PolicyTables endpoints)]
     #[getter]
     fn endpoints<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         addresses(py, here(self.0.endpoints.iter()))
     }
 
+    #[doc = docs!(PolicyTables blocks)]
     #[getter]
     fn blocks<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         blocks(py, here(self.0.blocks.iter()))
     }
 
+    #[doc = docs!(PolicyTables subjects)]
     #[getter]
     fn subjects<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         addresses(py, here(self.0.subjects.iter()))
     }
 
+    #[doc = docs!(PolicyTables rows)]
     #[getter]
     fn rows<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         rows(py, here(self.0.rows.iter()))
@@ -51,6 +57,7 @@ impl PolicyTables {
         filters(py, here(self.0.filters.iter()))
     }
 
+    #[doc = docs!(PolicyTables reasons)]
     #[getter]
     fn reasons<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         reasons(py, here(self.0.reasons.iter()))
@@ -63,6 +70,7 @@ impl PolicyTables {
     }
 }
 
+#[doc = docs!(PolicyChanges)]
 #[pyclass(frozen, eq, module = "cnidaria_core")]
 #[derive(PartialEq, Eq)]
 pub struct PolicyChanges(pub Changes);

@@ -7,6 +7,7 @@ use pyo3::types::PyTuple;
 
 use crate::policy::{self, Decision, Filter, Reason, ReasonId};
 
+#[doc = docs!(PolicyReason)]
 #[pyclass(frozen, eq, hash, module = "cnidaria_core")]
 #[derive(PartialEq, Eq, Hash)]
 pub struct PolicyReason {
@@ -31,6 +32,7 @@ impl PolicyReason {
         self.id
     }
 
+    #[doc = docs!(PolicyReason allow)]
     #[getter]
     fn allow(&self) -> bool {
         self.reason.allow()
@@ -46,11 +48,13 @@ impl PolicyReason {
         }
     }
 
+    #[doc = docs!(PolicyReason kind)]
     #[getter]
     fn kind(&self) -> Option<&'static str> {
         self.policy().map(|policy| policy.policy.kind.as_str())
     }
 
+    #[doc = docs!(PolicyReason namespace)]
     #[getter]
     fn namespace(&self) -> Option<&str> {
         self.policy().and_then(|policy| policy.policy.namespace.as_deref())
@@ -61,6 +65,7 @@ impl PolicyReason {
         self.policy().map(|policy| &*policy.policy.name)
     }
 
+    #[doc = docs!(PolicyReason uid)]
     #[getter]
     fn uid(&self) -> Option<&str> {
         self.policy().and_then(|policy| policy.uid.as_deref())
@@ -71,16 +76,19 @@ impl PolicyReason {
         self.policy().map(|policy| policy.direction.as_str())
     }
 
+    #[doc = docs!(PolicyReason rule)]
     #[getter]
     fn rule(&self) -> Option<u32> {
         self.policy().and_then(|policy| policy.rule)
     }
 
+    #[doc = docs!(PolicyReason rule_name)]
     #[getter]
     fn rule_name(&self) -> Option<&str> {
         self.policy().and_then(|policy| policy.rule_name.as_deref())
     }
 
+    #[doc = docs!(PolicyReason audit)]
     #[getter]
     fn audit(&self) -> bool {
         self.policy().is_some_and(|policy| policy.audit)
@@ -96,6 +104,7 @@ impl PolicyReason {
     }
 }
 
+#[doc = docs!(PolicyDecision)]
 #[pyclass(frozen, eq, hash, module = "cnidaria_core")]
 #[derive(PartialEq, Eq, Hash)]
 pub struct PolicyDecision(pub Decision);
@@ -117,6 +126,7 @@ impl PolicyDecision {
         self.0.audit.map(|(_, reason)| reason.0)
     }
 
+    #[doc = docs!(PolicyDecision audit_allow)]
     #[getter]
     fn audit_allow(&self) -> bool {
         self.0.audit.map_or(self.0.allow, |(allow, _)| allow)
@@ -138,12 +148,14 @@ impl PolicyDecision {
     }
 }
 
+#[doc = docs!(PolicyFilter)]
 #[pyclass(frozen, eq, hash, module = "cnidaria_core")]
 #[derive(PartialEq, Eq, Hash)]
 pub struct PolicyFilter(pub Filter);
 
 #[pymethods]
 impl PolicyFilter {
+    #[doc = docs!(PolicyFilter ports)]
     #[getter]
     fn ports<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyTuple>> {
         let ports = self.0.ports.iter();
@@ -152,11 +164,13 @@ impl PolicyFilter {
         PyTuple::new(py, ports.collect::<Vec<_>>())
     }
 
+    #[doc = docs!(PolicyFilter default)]
     #[getter]
     fn default(&self) -> PolicyDecision {
         PolicyDecision(self.0.default)
     }
 
+    #[doc = docs!(PolicyFilter decide)]
     fn decide(&self, protocol: u8, port: u16) -> PolicyDecision {
         PolicyDecision(self.0.decide_number(protocol, port))
     }

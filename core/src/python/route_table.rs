@@ -20,6 +20,7 @@ use crate::routes::{self, Change, NO_VALUE, Reader, Route, Snapshot};
 type Pair = (PrefixText, u32);
 type Changed = (PrefixText, Option<u32>, Option<u32>);
 
+#[doc = docs!(RouteTable)]
 #[pyclass(frozen, module = "cnidaria_core")]
 pub struct RouteTable {
     table: Mutex<routes::RouteTable>,
@@ -41,6 +42,7 @@ impl RouteTable {
     }
 }
 
+#[doc = docs!(RouteTableSnapshot)]
 #[pyclass(frozen, module = "cnidaria_core")]
 pub struct RouteTableSnapshot {
     snapshot: Snapshot,
@@ -162,6 +164,7 @@ impl RouteTable {
         Ok(made)
     }
 
+    #[doc = docs!(RouteTable insert)]
     fn insert(
         &self,
         py: Python<'_>,
@@ -172,15 +175,18 @@ impl RouteTable {
         Ok(self.lock(py).insert(key, value)?)
     }
 
+    #[doc = docs!(RouteTable remove)]
     fn remove(&self, py: Python<'_>, prefix: &Bound<'_, PyAny>) -> PyResult<Option<u32>> {
         let key = self::prefix(prefix)?;
         Ok(self.lock(py).remove(key))
     }
 
+    #[doc = docs!(RouteTable load)]
     fn load(&self, py: Python<'_>, routes: &Bound<'_, PyAny>) -> PyResult<()> {
         self.load_routes(py, self::routes(routes)?)
     }
 
+    #[doc = docs!(RouteTable load_buffers)]
     #[pyo3(signature = (addresses, lengths, values, *, order = "host"))]
     fn load_buffers(
         &self,
@@ -197,10 +203,12 @@ impl RouteTable {
         self.load_routes(py, routes)
     }
 
+    #[doc = docs!(RouteTable get)]
     fn get(&self, prefix: &Bound<'_, PyAny>) -> PyResult<Option<u32>> {
         Ok(self.reader.snapshot().get(self::prefix(prefix)?))
     }
 
+    #[doc = docs!(RouteTable lookup)]
     #[pyo3(signature = (address, family = None))]
     fn lookup(
         &self,
@@ -210,6 +218,7 @@ impl RouteTable {
         Ok(self.reader.lookup(self::address(address, family.map(|it| it.0))?).map(pair))
     }
 
+    #[doc = docs!(RouteTable lookup_value)]
     #[pyo3(signature = (address, family = None))]
     fn lookup_value(
         &self,
@@ -219,6 +228,7 @@ impl RouteTable {
         Ok(self.reader.value(self::address(address, family.map(|it| it.0))?))
     }
 
+    #[doc = docs!(RouteTable lookup_many)]
     #[pyo3(signature = (addresses, *, order = "host", out = None))]
     fn lookup_many<'py>(
         &self,
@@ -230,6 +240,7 @@ impl RouteTable {
         look_up_many(py, &self.reader.snapshot(), addresses, order, out)
     }
 
+    #[doc = docs!(RouteTable matches)]
     #[pyo3(signature = (address, family = None))]
     fn matches(
         &self,
@@ -240,15 +251,18 @@ impl RouteTable {
         Ok(self.reader.snapshot().matches(address).map(pair).collect())
     }
 
+    #[doc = docs!(RouteTable covered_by)]
     fn covered_by(&self, prefix: &Bound<'_, PyAny>) -> PyResult<Vec<Pair>> {
         let covered = self.reader.snapshot().covered_by(self::prefix(prefix)?);
         Ok(covered.into_iter().map(pair).collect())
     }
 
+    #[doc = docs!(RouteTable items)]
     fn items(&self) -> RouteIterator {
         RouteIterator::of(self.reader.snapshot(), true)
     }
 
+    #[doc = docs!(RouteTable memory)]
     fn memory<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         let bytes = self.lock(py).bytes();
         let dict = PyDict::new(py);
@@ -259,19 +273,23 @@ impl RouteTable {
         Ok(dict)
     }
 
+    #[doc = docs!(RouteTable snapshot)]
     fn snapshot(&self) -> RouteTableSnapshot {
         RouteTableSnapshot { snapshot: self.reader.snapshot() }
     }
 
+    #[doc = docs!(RouteTable diff)]
     fn diff(&self, py: Python<'_>, later: &Bound<'_, PyAny>) -> PyResult<Vec<Changed>> {
         Ok(changes(py, &self.reader.snapshot(), &snapshot_of(later)?))
     }
 
+    #[doc = docs!(RouteTable to_bytes)]
     fn to_bytes<'py>(&self, py: Python<'py>) -> Bound<'py, PyBytes> {
         let snapshot = self.reader.snapshot();
         PyBytes::new(py, &py.detach(|| snapshot.to_bytes()))
     }
 
+    #[doc = docs!(RouteTable from_bytes)]
     #[staticmethod]
     fn from_bytes(py: Python<'_>, data: &[u8]) -> PyResult<Self> {
         Ok(Self::of(py.detach(|| routes::RouteTable::from_bytes(data))?))
@@ -303,10 +321,12 @@ impl RouteTable {
 
 #[pymethods]
 impl RouteTableSnapshot {
+    #[doc = docs!(RouteTableSnapshot get)]
     fn get(&self, prefix: &Bound<'_, PyAny>) -> PyResult<Option<u32>> {
         Ok(self.snapshot.get(self::prefix(prefix)?))
     }
 
+    #[doc = docs!(RouteTableSnapshot lookup)]
     #[pyo3(signature = (address, family = None))]
     fn lookup(
         &self,
@@ -316,6 +336,7 @@ impl RouteTableSnapshot {
         Ok(self.snapshot.lookup(self::address(address, family.map(|it| it.0))?).map(pair))
     }
 
+    #[doc = docs!(RouteTableSnapshot lookup_value)]
     #[pyo3(signature = (address, family = None))]
     fn lookup_value(
         &self,
@@ -325,6 +346,7 @@ impl RouteTableSnapshot {
         Ok(self.snapshot.value(self::address(address, family.map(|it| it.0))?))
     }
 
+    #[doc = docs!(RouteTableSnapshot lookup_many)]
     #[pyo3(signature = (addresses, *, order = "host", out = None))]
     fn lookup_many<'py>(
         &self,
@@ -336,6 +358,7 @@ impl RouteTableSnapshot {
         look_up_many(py, &self.snapshot, addresses, order, out)
     }
 
+    #[doc = docs!(RouteTableSnapshot matches)]
     #[pyo3(signature = (address, family = None))]
     fn matches(
         &self,
@@ -346,19 +369,23 @@ impl RouteTableSnapshot {
         Ok(self.snapshot.matches(address).map(pair).collect())
     }
 
+    #[doc = docs!(RouteTableSnapshot covered_by)]
     fn covered_by(&self, prefix: &Bound<'_, PyAny>) -> PyResult<Vec<Pair>> {
         let covered = self.snapshot.covered_by(self::prefix(prefix)?);
         Ok(covered.into_iter().map(pair).collect())
     }
 
+    #[doc = docs!(RouteTableSnapshot items)]
     fn items(&self) -> RouteIterator {
         RouteIterator::of(self.snapshot.clone(), true)
     }
 
+    #[doc = docs!(RouteTableSnapshot diff)]
     fn diff(&self, py: Python<'_>, later: &Bound<'_, PyAny>) -> PyResult<Vec<Changed>> {
         Ok(changes(py, &self.snapshot, &snapshot_of(later)?))
     }
 
+    #[doc = docs!(RouteTableSnapshot to_bytes)]
     fn to_bytes<'py>(&self, py: Python<'py>) -> Bound<'py, PyBytes> {
         PyBytes::new(py, &py.detach(|| self.snapshot.to_bytes()))
     }
