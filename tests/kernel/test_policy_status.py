@@ -56,20 +56,30 @@ def ruleset(cluster: Cluster) -> str:
 def test_a_table_that_others_break_is_put_right(cluster: Cluster) -> None:
     with cluster.node.agent():
         cluster.add("x/web")
-        whole = ruleset(cluster)
-        for change in (f"flush chain inet {TABLE} torn", f"delete table inet {TABLE}"):
-            run(cluster.node.host, "nft", *change.split())
-            wait_for("the table", lambda: whole == rules(cluster))
-        counted = {"policy_table": 2}
+        whole = rules(cluster)
+        chain = f"chain inet {TABLE} ingress"
+        unhooked = f"flush {chain}; delete {chain}; add {chain}"
+        other_hook = "{ type filter hook forward priority 100; policy drop; }"
+        for change in (
+            f"flush chain inet {TABLE} torn",
+            f"delete table inet {TABLE}",
+            f"add table inet {TABLE} {{ flags dormant; }}",
+            unhooked,
+            f"{unhooked} {other_hook}",
+        ):
+            run(cluster.node.host, "nft", change)
+            assert rules(cluster) != whole
+            wait_for(f"the table after {change}", lambda: whole == rules(cluster))
+        counted = {"policy_table": 5}
         wait_for("the count", lambda: gather(cluster.node.settings)["repairs"] == counted)
 
 
-def rules(cluster: Cluster) -> str:
-    """The table's, if it is there."""
+def rules(cluster: Cluster) -> list[str]:
+    """The table's lines, if it is there: chains that are made anew come last."""
     try:
-        return ruleset(cluster)
+        return sorted(ruleset(cluster).splitlines())
     except AssertionError:
-        return ""
+        return []
 
 
 def asked(cluster: Cluster, under: Sequence[str] = ()) -> Answer:

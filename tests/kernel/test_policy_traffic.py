@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Iterator
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import pytest
@@ -87,6 +89,30 @@ def nat(host: NetNS) -> Iterator[None]:
     run(host, "sh", "-c", f"echo '{NAT}' | nft -f -")
     yield
     run(host, "nft", "delete", "table", "inet", "nat")
+
+
+@pytest.mark.parametrize("kind", range(130, 138))
+def test_what_neighbours_say_is_not_routed(
+    cluster: Lab, host: NetNS, tmp_path: Path, kind: int
+) -> None:
+    """Only who is on the link may send it: from a pod to another one it could be anything."""
+    write(tmp_path, "none", "{podSelector: {}, policyTypes: [Ingress]}")
+    text = f"this is {kind}".encode()
+    ends = [cluster.place(one[1]) for one in (WEB, DB)]
+    with enforcing(host, tmp_path, {"web": WEB, "db": DB}), ExitStack() as stack:
+        sender, receiver = (
+            stack.enter_context(one.socket(socket.AF_INET6, socket.SOCK_RAW, 58)) for one in ends
+        )
+        receiver.setblocking(False)
+        for hops in (1, 2, 64, 255):
+            sender.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_UNICAST_HOPS, hops)
+            sender.sendto(bytes((kind, 0, 0, 0)) + text, (DB[1], 0, 0, 0))
+        cluster.pass_by()
+        heard = []
+        with suppress(BlockingIOError):
+            while True:
+                heard.append(receiver.recv(2048))
+        assert not any(text in one for one in heard)
 
 
 @pytest.mark.usefixtures("nat")

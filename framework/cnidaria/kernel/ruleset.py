@@ -10,6 +10,8 @@ import errno
 from collections.abc import Iterable, Iterator, Mapping, Sized
 from dataclasses import dataclass, field
 
+import msgspec
+
 from cnidaria.kernel import nftuapi as nf
 from cnidaria.kernel import uapi
 from cnidaria.kernel.codec import be32, string, text
@@ -42,11 +44,16 @@ from cnidaria.kernel.session import BEGIN, END, Session
 
 @dataclass
 class Ruleset:
-    """What is in a table: chains and sets by name, and the elements of each set by their key."""
+    """What is in a table: chains and sets by name, and the elements of each set by their key.
+
+    Attributes:
+        dormant: nothing of it is in force.
+    """
 
     chains: dict[str, NftChain] = field(default_factory=dict)
     sets: dict[str, NftSet] = field(default_factory=dict)
     elements: dict[str, dict[tuple[str, ...], NftElement]] = field(default_factory=dict)
+    dormant: bool = False
 
     def __len__(self) -> int:
         """How many chains, sets and elements there are."""
@@ -58,12 +65,13 @@ class Batch:
     """Changes of one table, done all or not at all.
 
     Attributes:
-        new_chains: to be made; ``chains``: to be given these rules instead of what they have. What
-            hooks a chain never changes.
+        new_chains: to be made; ``chains``: to be given these rules instead of what they have.
         sets: to be made.
         more, less: elements to be added and removed, by the name of their set. A removal comes
             first: an element with other data is in both.
-        no_chains, no_sets: to be removed; nothing may use them any more.
+        no_chains, no_sets: to be removed; nothing may use them any more. What has to be hooked
+            otherwise, or is of another type, is in both.
+        wake: the table is dormant. Any change ends that.
     """
 
     new_chains: dict[str, NftChain] = field(default_factory=dict)
@@ -73,12 +81,13 @@ class Batch:
     less: dict[str, list[NftElement]] = field(default_factory=dict)
     no_chains: dict[str, NftChain] = field(default_factory=dict)
     no_sets: dict[str, NftSet] = field(default_factory=dict)
+    wake: bool = False
 
     def __len__(self) -> int:
-        """How many chains, sets and elements change."""
+        """How many chains, sets and elements change, and one for a table that is dormant."""
         parts: list[Sized] = [self.new_chains, self.chains, self.sets]
         parts += [self.no_chains, self.no_sets, *self.more.values(), *self.less.values()]
-        return sum(map(len, parts))
+        return sum(map(len, parts)) + self.wake
 
     def add(self, name: str, element: NftElement) -> None:
         """Add an element to the set of this name."""
@@ -91,16 +100,18 @@ class Batch:
 
 def difference(have: Ruleset, want: Ruleset) -> Batch:
     """What has to be done to ``have`` to get ``want``. Sets of another type are made anew."""
+    kept = {n for n, one in want.chains.items() if _is_hooked(have.chains.get(n), one)}
     batch = Batch(
-        new_chains={n: one for n, one in want.chains.items() if n not in have.chains},
-        chains={n: one for n, one in want.chains.items() if have.chains.get(n, one) != one},
+        new_chains={n: one for n, one in want.chains.items() if n not in kept},
+        chains={n: one for n, one in want.chains.items() if n in kept and have.chains[n] != one},
         sets={n: one for n, one in want.sets.items() if have.sets.get(n) != one},
-        no_chains={n: one for n, one in have.chains.items() if n not in want.chains},
+        no_chains={n: one for n, one in have.chains.items() if n not in kept},
         no_sets={n: one for n, one in have.sets.items() if want.sets.get(n) != one},
+        wake=have.dormant and not want.dormant,
     )
     anew = batch.sets.keys() & batch.no_sets.keys()
     for name, chain in want.chains.items():
-        if name in have.chains and not anew.isdisjoint(_looked_up(chain)):
+        if name in kept and not anew.isdisjoint(_looked_up(chain)):
             batch.chains[name] = chain  # a set goes only when no rule uses it
     for name in want.sets:
         wanted = want.elements.get(name, {})
@@ -112,6 +123,11 @@ def difference(have: Ruleset, want: Ruleset) -> Batch:
             if there.get(key) != element:
                 batch.add(name, element)
     return batch
+
+
+def _is_hooked(have: NftChain | None, want: NftChain) -> bool:
+    """Whether packets enter the chain as they should, whatever its rules are."""
+    return have is not None and msgspec.structs.replace(have, rules=want.rules) == want
 
 
 def _looked_up(chain: NftChain) -> Iterator[str]:
@@ -159,7 +175,9 @@ class WholeTable:
             for name, one in sets.items()
         }
         chains = {one.name: one for one in read_chains(session, table.family, table.name)}
-        return Ruleset(chains, sets, {name: some for name, some in elements.items() if some})
+        flags = int.from_bytes(attrs.get(nf.NFTA_TABLE_FLAGS, b""), "big")
+        elements = {name: some for name, some in elements.items() if some}
+        return Ruleset(chains, sets, elements, bool(flags & nf.NFT_TABLE_F_DORMANT))
 
     def is_untouched(self, namespace: NetNS) -> bool:
         """Whether surely nobody has changed it since it was read, or changed by :meth:`change`.
@@ -265,13 +283,18 @@ def _name(table: NftTable) -> bytes:
 def _new_table(table: NftTable, mark: str) -> Request:
     userdata = comment(nf.NFTA_TABLE_USERDATA, mark)
     flags = uapi.NLM_F_CREATE
-    return request(nf.NFT_MSG_NEWTABLE, table.family, _name(table), userdata, flags=flags)
+    awake = be32(nf.NFTA_TABLE_FLAGS, 0)
+    return request(nf.NFT_MSG_NEWTABLE, table.family, _name(table), userdata, awake, flags=flags)
 
 
 def _requests(batch: Batch, sets: Mapping[str, NftSet]) -> Iterator[Request]:
     """In an order in which nothing is named before it is there, or removed while it is used."""
+    hooked_anew = [one for name, one in batch.no_chains.items() if name in batch.new_chains]
+    gone = [one for name, one in batch.no_chains.items() if name not in batch.new_chains]
+    yield from map(flush_chain, hooked_anew)
+    yield from map(delete_chain, hooked_anew)
     yield from map(new_chain, batch.new_chains.values())
-    yield from map(flush_chain, (*batch.chains.values(), *batch.no_chains.values()))
+    yield from map(flush_chain, (*batch.chains.values(), *gone))
     for name, some in batch.less.items():
         if name not in batch.no_sets:
             yield from delete_elements(sets[name], some)
@@ -283,4 +306,4 @@ def _requests(batch: Batch, sets: Mapping[str, NftSet]) -> Iterator[Request]:
     for chain in (*batch.new_chains.values(), *batch.chains.values()):
         yield from new_rules(chain)
     yield from (delete_set(one) for name, one in batch.no_sets.items() if name not in replaced)
-    yield from map(delete_chain, batch.no_chains.values())
+    yield from map(delete_chain, gone)

@@ -226,7 +226,9 @@ class _Walk:
         return found
 
     def _look_up(self, one: ex.Lookup) -> ex.Verdict | None:
-        there = self._rules.sets[one.set]
+        there = self._rules.sets.get(one.set)
+        if there is None:  # one without a name, of a rule that is not ours
+            raise ValueError(f"{self._at[0]}: set {one.set} is not understood")
         layout = Layout(there.type, there.data, there.interval)
         key = key_of(layout, self._load(one.slot, sum(layout.key_lengths)))
         found = find(self._rules.elements.get(one.set, {}), there.type, key, there.interval)

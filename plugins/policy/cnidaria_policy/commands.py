@@ -29,6 +29,14 @@ also where no node is.
 Parser = argparse.ArgumentParser
 
 
+def natural(text: str) -> int:
+    """A number from 0 on, for arguments."""
+    number = int(text)
+    if number < 0:
+        raise argparse.ArgumentTypeError(f"{text}: must be a number from 0 on")
+    return number
+
+
 def arguments(parser: Parser, common: Parser) -> None:
     """Add the subcommands."""
     parser.description = DESCRIPTION
@@ -76,7 +84,7 @@ def arguments(parser: Parser, common: Parser) -> None:
     )
     one.add_argument(
         "--flows",
-        type=int,
+        type=natural,
         default=200,
         metavar="N",
         help="flows to try with a copy of the table; 0: none; default: %(default)s",

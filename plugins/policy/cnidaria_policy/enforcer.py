@@ -131,7 +131,7 @@ class Enforcer:
             raise KernelError(errno.EIO, f"the policies of {pod}", f"the kernel lacks {wrong}")
         if self.sources.shared:
             try:
-                self.sources.shared.enter(pod)
+                self.sources.shared.enter(self.world.local(pod.namespace, pod.name) or pod)
             except StoreError as error:
                 raise KernelError(NOT_YET, f"telling other nodes of {pod}", str(error)) from error
 

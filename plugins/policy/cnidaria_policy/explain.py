@@ -121,10 +121,15 @@ def parse_target(text: str) -> tuple[str, str, str]:
     """Place, protocol and port of a target. Raises ``ValueError``."""
     place, _, last = text.rpartition("/")
     protocol = last.lower() if last.lower() in (*WITH_PORTS, "icmp") else ""
+    _, colon, port = text.rpartition(":")
+    if colon and "/" in port and not protocol:
+        raise ValueError(f"{text!r}: protocol {last!r}: must be tcp, udp, sctp or icmp")
     found = _PLACE.fullmatch(place if protocol else text)
     if found is None:
         how = "must be NAMESPACE/POD or an address, [:PORT][/tcp|udp|sctp|icmp]; [ADDRESS] of IPv6"
         raise ValueError(f"{text!r}: {how}")
+    if protocol == "icmp" and found["port"]:
+        raise ValueError(f"{text!r}: icmp has no ports")
     if protocol != "icmp" and not found["port"]:
         raise ValueError(f"{text!r}: which port? as in {found[0]}:80")
     return found["v6"] or found["name"], protocol or "tcp", found["port"] or ""

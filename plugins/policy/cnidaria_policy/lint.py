@@ -94,10 +94,15 @@ def selects_nothing(policies: Policies, key: Key, obj: Json) -> Iterator[Finding
 def _isolated(policies: Policies, key: Key, obj: Json) -> list[Any]:
     """The reasons by which the policy, alone among all pods, decides anything."""
     return list(
-        _alone(policies, {**obj, "spec": {**obj["spec"], **_telling(key)}})
+        _alone(policies, {**obj, "spec": {**spec_of(obj), **_telling(key)}})
         .tables()
         .reasons.values()
     )
+
+
+def spec_of(obj: Json) -> Json:
+    """What a policy says; an empty one may be left out."""
+    return obj.get("spec") or {}
 
 
 def _telling(key: Key) -> Json:
@@ -121,7 +126,7 @@ def _alone(policies: Policies, policy: Json) -> PolicyEngine:
 
 def unknown_labels(policies: Policies, key: Key, obj: Json) -> Iterator[Finding]:
     """A label that nobody has, while a similar one is in use."""
-    for path, kind, label in labels_in(obj["spec"], "spec"):
+    for path, kind, label in labels_in(spec_of(obj), "spec"):
         known = _labels(policies, kind)
         if label in known:
             continue
@@ -171,7 +176,7 @@ def unknown_ports(policies: Policies, key: Key, obj: Json) -> Iterator[Finding]:
         if port.get("name")
     }
     for direction in ("ingress", "egress"):
-        for place, rule in enumerate(obj["spec"].get(direction) or []):
+        for place, rule in enumerate(spec_of(obj).get(direction) or []):
             for field in ("ports", "protocols"):
                 for number, port in enumerate(rule.get(field) or []):
                     name = _port_name(port)
@@ -193,7 +198,7 @@ def _port_name(port: Json) -> str:
 
 def covers_pods(policies: Policies, key: Key, obj: Json) -> Iterator[Finding]:
     """A block of addresses in which pods are: selectors follow pods, blocks do not."""
-    for path, block, parts in blocks_in(obj["spec"]):
+    for path, block, parts in blocks_in(spec_of(obj)):
         net = ip_network(block, strict=False)
         if net.prefixlen == 0:
             continue
@@ -234,7 +239,7 @@ def never_decides(policies: Policies, key: Key, obj: Json) -> Iterator[Finding]:
     if not deciding:
         return
     for direction in ("ingress", "egress"):
-        for place, rule in enumerate(obj["spec"].get(direction) or []):
+        for place, rule in enumerate(spec_of(obj).get(direction) or []):
             if (direction, place) not in deciding and rule.get("action") != "Pass":
                 path = f"spec.{direction}[{place}]"
                 text = "never decides: it matches nobody, or other rules come before it"

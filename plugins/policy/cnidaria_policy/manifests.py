@@ -198,6 +198,9 @@ def _flat(document: Any, node: yaml.Node) -> Iterator[tuple[Any, yaml.Node]]:
         yield document, node
         return
     items = document.get("items") or []
+    if not isinstance(items, list):
+        yield items, _child(node, "items") or node  # refused, as it is no object
+        return
     places = _child(node, "items")
     implied = {} if kind == "List" else {"kind": kind.removesuffix("List")}
     for position, item in enumerate(items):

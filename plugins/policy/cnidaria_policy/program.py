@@ -406,12 +406,21 @@ def frame_chains(table: str) -> list[NftChain]:
 def base(table: str, name: str, hook: Any, priority: int, rules: list[NftRule]) -> NftChain:
     """A chain that packets enter: what belongs to a connection that was allowed passes."""
     replies = expr.rule(expr.ct_state("established", "related"), expr.accept())
+    # Nobody but a neighbour on the link can send these: routers count the hop limit down.
     neighbours = expr.rule(
-        expr.match(expr.ICMPV6_TYPE, "130-137"),
+        expr.match(expr.ICMPV6_TYPE, "133-137"),
+        expr.match(expr.IP6_HOPLIMIT, 255),
         expr.accept(),
-        comment="IPv6 finds its neighbours and groups on a link",
+        comment="IPv6 finds its neighbours on a link (RFC 4861)",
     )
-    rules = [replies, neighbours, *rules]
+    groups = expr.rule(
+        expr.match(expr.ICMPV6_TYPE, "130-132"),
+        expr.match(expr.IP6_HOPLIMIT, 1),
+        expr.match(expr.IP6_DADDR, "ff00::/8"),
+        expr.accept(),
+        comment="IPv6 finds its groups on a link (RFC 2710)",
+    )
+    rules = [replies, neighbours, groups, *rules]
     return NftChain(table, name, hook=hook, priority=priority, rules=tuple(rules))
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from cnidaria import NftTable
-from cnidaria.kinds import Batch, NetNS, Ruleset, WholeTable, difference
+from cnidaria.kinds import Batch, KernelError, NetNS, Ruleset, WholeTable, difference
 from cnidaria_policy import names
 from cnidaria_policy.enforcer import mark
 from cnidaria_policy.numbering import aligned
@@ -92,6 +92,9 @@ def verify(network: str, policies: Policies, namespace: NetNS, flows: int, seed:
         except OSError as error:
             report.untried = f"a scratch namespace cannot be had: {error.strerror}"
             return report
+        except KernelError as error:
+            report.untried = f"the table cannot be copied: {error}"
+            return report
         report.wrong += wrong(policies, chosen, passed)
     return report
 
@@ -115,10 +118,13 @@ def wrong(policies: Policies, flows: Sequence[Flow], passed: Sequence[bool]) -> 
 
 def described(batch: Batch) -> list[str]:
     """What would have to be done, element by element; of many only the first."""
+    rehooked = batch.new_chains.keys() & batch.no_chains.keys()
     told = [
-        *(f"chain {name}: missing" for name in batch.new_chains),
+        *(["the table is dormant: nothing of it is in force"] if batch.wake else ()),
+        *(f"chain {name}: hooked otherwise" for name in rehooked),
+        *(f"chain {name}: missing" for name in batch.new_chains if name not in rehooked),
         *(f"chain {name}: other rules" for name in batch.chains),
-        *(f"chain {name}: must not be there" for name in batch.no_chains),
+        *(f"chain {name}: must not be there" for name in batch.no_chains if name not in rehooked),
         *(f"set {name}: missing, or of another type" for name in batch.sets),
         *(f"set {name}: must not be there" for name in batch.no_sets if name not in batch.sets),
         *(f"{name}: {one} missing" for name, some in batch.more.items() for one in some),

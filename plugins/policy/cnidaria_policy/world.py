@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 from cnidaria_core import PolicyEngine
 
 from cnidaria_policy.manifests import Json, Key
@@ -50,28 +51,32 @@ class World:
 
     def _told(self, key: Key, obj: Json) -> Json:
         local = self._local.get(key[1:]) if key[0] == "Pod" else None
-        return pod_object(latest(local), self.node, obj) if local else obj
+        return pod_object(together(local), self.node, obj) if local else obj
 
     def _forget(self, key: Key) -> None:
         kind, namespace, name = key
         local = self._local.get((namespace, name)) if kind == "Pod" else None
         if local:
-            self.engine.apply(pod_object(latest(local), self.node))
+            self.engine.apply(pod_object(together(local), self.node))
         else:
             self.engine.delete(kind, name, namespace or None)
 
     def attach(self, pods: Iterable[PolicyPod]) -> None:
         """These live here now. Raises :class:`cnidaria_core.InvalidObject`: nothing has changed."""
-        told: dict[PodName, Json] = {}
-        pods = list(pods)
+        local: dict[PodName, dict[str, PolicyPod]] = {}
         for pod in pods:
             name = pod.namespace, pod.name
-            told[name] = pod_object(pod, self.node, self._objects.get(("Pod", *name)))
-        self.engine.load(told.values())
-        for pod in pods:
-            name = pod.namespace, pod.name
-            self._local.setdefault(name, {})[pod.id] = pod
-            self._names.update((address, "/".join(name)) for address in pod.addresses)
+            known = local.setdefault(name, dict(self._local.get(name, {})))
+            known.pop(pod.id, None)
+            known[pod.id] = pod
+        told = [
+            pod_object(together(some), self.node, self._objects.get(("Pod", *name)))
+            for name, some in local.items()
+        ]
+        self.engine.load(told)
+        self._local.update(local)
+        for name, some in local.items():
+            self._names.update((one, "/".join(name)) for one in together(some).addresses)
 
     def detach(self, pod: PolicyPod) -> None:
         """It does not live here any more; another one of its name may."""
@@ -94,11 +99,11 @@ class World:
     def local(self, namespace: str, name: str) -> PolicyPod | None:
         """The pod of this name that lives here."""
         pods = self._local.get((namespace, name))
-        return latest(pods) if pods else None
+        return together(pods) if pods else None
 
     def named(self) -> list[PolicyPod]:
         """All that live here, one of each name."""
-        return [latest(pods) for pods in list(self._local.values()) if pods]
+        return [together(pods) for pods in list(self._local.values()) if pods]
 
     @property
     def size(self) -> int:
@@ -117,6 +122,15 @@ class World:
 def latest(pods: Mapping[str, PolicyPod]) -> PolicyPod:
     """Of several of one name the one that came last: it replaces what is going."""
     return list(pods.values())[-1]
+
+
+def together(pods: Mapping[str, PolicyPod]) -> PolicyPod:
+    """The one that came last, with the addresses of all: a pod may have several interfaces, and
+    what is going has its address until it is gone.
+    """
+    last = latest(pods)
+    others = (address for one in pods.values() for address in one.addresses)
+    return msgspec.structs.replace(last, addresses=tuple(dict.fromkeys((*last.addresses, *others))))
 
 
 def pod_object(pod: PolicyPod, node: str, known: Json | None = None) -> dict[str, Any]:

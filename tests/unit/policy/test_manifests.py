@@ -96,6 +96,13 @@ def test_lists_documents_and_json_are_read(tmp_path: Path) -> None:
     assert read(file(tmp_path, "---\n---\n# nothing\n")) == []
 
 
+@pytest.mark.parametrize("items", ["5", "text", "{a: 1}", "[5]"])
+def test_a_list_of_what_is_no_object(items: str, tmp_path: Path) -> None:
+    with pytest.raises(Refused) as caught:
+        read(file(tmp_path, f"kind: List\napiVersion: v1\nitems: {items}\n"))
+    assert caught.value.line == 3
+
+
 def test_aliases_cost_no_more_than_they_say(tmp_path: Path) -> None:
     """Each level names the one before ten times: a billion, if it were written out."""
     levels = "".join(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]\n" for n in range(1, 10))

@@ -83,6 +83,8 @@ def test_targets(text: str, parts: tuple[str, str, str]) -> None:
         ("shop/nix:80", "one of the pods that are known"),
         ("[fd00::1]:80", "no address family in common"),
         ("[x:80", "must be NAMESPACE/POD or an address"),
+        ("shop/db:80/tcpx", "protocol 'tcpx': must be tcp, udp, sctp or icmp"),
+        ("shop/db:80/icmp", "icmp has no ports"),
     ],
 )
 def test_wrong_targets(
