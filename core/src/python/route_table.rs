@@ -1,6 +1,7 @@
 //! `RouteTable` for Python: prefixes come back as text, values are numbers.
 
 use std::collections::VecDeque;
+use std::net::IpAddr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use pyo3::exceptions::PyValueError;
@@ -8,7 +9,7 @@ use pyo3::prelude::*;
 use pyo3::sync::MutexExt;
 use pyo3::types::{PyBytes, PyDict, PyInt, PyTuple};
 
-use super::address::{address, prefix};
+use super::address::{self, prefix};
 use super::buffer::{Input, Output};
 use super::errors::InvalidValue;
 use super::number::Number;
@@ -110,17 +111,20 @@ fn snapshot_of(value: &Bound<'_, PyAny>) -> PyResult<Snapshot> {
     Ok(value.cast::<RouteTableSnapshot>()?.get().snapshot.clone())
 }
 
+/// An address, with its family as Python gives it.
+fn address(value: &Bound<'_, PyAny>, family: Option<Number<u8>>) -> PyResult<IpAddr> {
+    address::address(value, family.map(|it| it.0))
+}
+
 fn routes(routes: &Bound<'_, PyAny>) -> PyResult<Vec<Route>> {
     let mut found = Vec::with_capacity(routes.len().unwrap_or(0));
     for item in routes.try_iter()? {
         let item = item?;
-        let pair = match item.cast::<PyTuple>() {
-            Ok(item) if item.len() == 2 => (item.get_item(0)?, item.get_item(1)?),
-            _ => item.extract().map_err(|_| {
-                PyValueError::new_err(format!("routes: {item}: must be a prefix and a value"))
-            })?,
+        let Some(pair) = item.cast::<PyTuple>().ok().filter(|pair| pair.len() == 2) else {
+            let text = format!("routes: {item}: must be a prefix and a value");
+            return Err(PyValueError::new_err(text));
         };
-        let (key, value) = pair;
+        let (key, value) = (pair.get_item(0)?, pair.get_item(1)?);
         found.push((prefix(&key)?, number(&value)?));
     }
     Ok(found)
@@ -215,7 +219,7 @@ impl RouteTable {
         address: &Bound<'_, PyAny>,
         family: Option<Number<u8>>,
     ) -> PyResult<Option<Pair>> {
-        Ok(self.reader.lookup(self::address(address, family.map(|it| it.0))?).map(pair))
+        Ok(self.reader.lookup(self::address(address, family)?).map(pair))
     }
 
     #[doc = docs!(RouteTable lookup_value)]
@@ -225,7 +229,7 @@ impl RouteTable {
         address: &Bound<'_, PyAny>,
         family: Option<Number<u8>>,
     ) -> PyResult<Option<u32>> {
-        Ok(self.reader.value(self::address(address, family.map(|it| it.0))?))
+        Ok(self.reader.value(self::address(address, family)?))
     }
 
     #[doc = docs!(RouteTable lookup_many)]
@@ -247,7 +251,7 @@ impl RouteTable {
         address: &Bound<'_, PyAny>,
         family: Option<Number<u8>>,
     ) -> PyResult<Vec<Pair>> {
-        let address = self::address(address, family.map(|it| it.0))?;
+        let address = self::address(address, family)?;
         Ok(self.reader.snapshot().matches(address).map(pair).collect())
     }
 
@@ -333,7 +337,7 @@ impl RouteTableSnapshot {
         address: &Bound<'_, PyAny>,
         family: Option<Number<u8>>,
     ) -> PyResult<Option<Pair>> {
-        Ok(self.snapshot.lookup(self::address(address, family.map(|it| it.0))?).map(pair))
+        Ok(self.snapshot.lookup(self::address(address, family)?).map(pair))
     }
 
     #[doc = docs!(RouteTableSnapshot lookup_value)]
@@ -343,7 +347,7 @@ impl RouteTableSnapshot {
         address: &Bound<'_, PyAny>,
         family: Option<Number<u8>>,
     ) -> PyResult<Option<u32>> {
-        Ok(self.snapshot.value(self::address(address, family.map(|it| it.0))?))
+        Ok(self.snapshot.value(self::address(address, family)?))
     }
 
     #[doc = docs!(RouteTableSnapshot lookup_many)]
@@ -365,7 +369,7 @@ impl RouteTableSnapshot {
         address: &Bound<'_, PyAny>,
         family: Option<Number<u8>>,
     ) -> PyResult<Vec<Pair>> {
-        let address = self::address(address, family.map(|it| it.0))?;
+        let address = self::address(address, family)?;
         Ok(self.snapshot.matches(address).map(pair).collect())
     }
 

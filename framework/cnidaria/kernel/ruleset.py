@@ -89,6 +89,11 @@ class Batch:
         parts += [self.no_chains, self.no_sets, *self.more.values(), *self.less.values()]
         return sum(map(len, parts)) + self.wake
 
+    @property
+    def hooked_anew(self) -> list[NftChain]:
+        """The chains, as they are, that are removed and made again."""
+        return [one for name, one in self.no_chains.items() if name in self.new_chains]
+
     def add(self, name: str, element: NftElement) -> None:
         """Add an element to the set of this name."""
         self.more.setdefault(name, []).append(element)
@@ -289,10 +294,9 @@ def _new_table(table: NftTable, mark: str) -> Request:
 
 def _requests(batch: Batch, sets: Mapping[str, NftSet]) -> Iterator[Request]:
     """In an order in which nothing is named before it is there, or removed while it is used."""
-    hooked_anew = [one for name, one in batch.no_chains.items() if name in batch.new_chains]
     gone = [one for name, one in batch.no_chains.items() if name not in batch.new_chains]
-    yield from map(flush_chain, hooked_anew)
-    yield from map(delete_chain, hooked_anew)
+    yield from map(flush_chain, batch.hooked_anew)
+    yield from map(delete_chain, batch.hooked_anew)
     yield from map(new_chain, batch.new_chains.values())
     yield from map(flush_chain, (*batch.chains.values(), *gone))
     for name, some in batch.less.items():

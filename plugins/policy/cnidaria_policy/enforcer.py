@@ -94,7 +94,6 @@ class Enforcer:
                 f"is in force stays so until something is, or table {self.table.table.name} is "
                 "deleted"
             )
-            self.problems = [*self.problems, why]
             raise KernelError(NOT_YET, f"the policies of network {self.network}", why)
 
     def refresh(self, namespace: NetNS) -> bool:

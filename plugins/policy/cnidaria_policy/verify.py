@@ -118,7 +118,7 @@ def wrong(policies: Policies, flows: Sequence[Flow], passed: Sequence[bool]) -> 
 
 def described(batch: Batch) -> list[str]:
     """What would have to be done, element by element; of many only the first."""
-    rehooked = batch.new_chains.keys() & batch.no_chains.keys()
+    rehooked = [one.name for one in batch.hooked_anew]
     told = [
         *(["the table is dormant: nothing of it is in force"] if batch.wake else ()),
         *(f"chain {name}: hooked otherwise" for name in rehooked),
