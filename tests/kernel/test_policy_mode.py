@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import select
 import socket
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing, contextmanager
 
 import pytest
 
 from cnidaria.kernel.netns import NetNS
+from cnidaria.testing.runtime import Attachment, Runtime
 from support.cni import CniNode
 from support.namespaces import run
 from support.needs import needs
@@ -151,7 +152,44 @@ def test_connections_end_when_they_are_not_allowed_any_more(cluster: Cluster) ->
             one.close()
 
 
-def test_a_new_pod_inherits_no_connections() -> None:
+NEXT_CALLS: dict[str, Callable[[Cluster], object]] = {
+    "ADD": lambda cluster: cluster.add("y/web"),
+    "CHECK": lambda cluster: call(cluster, cluster.members[0].runtime.check),
+    "STATUS": lambda cluster: cluster.node.host.run(policy_status, cluster),
+}
+
+
+@pytest.mark.parametrize("verb", NEXT_CALLS)
+def test_without_an_agent_the_next_call_ends_connections(verb: str) -> None:
+    """The one that puts the changed policies in force."""
+    with layout("flat", 1) as cluster, ExitStack() as stack:
+        cluster.write("allow.yaml", network_policy("{podSelector: {}, ingress: [{}]}", "open", "x"))
+        fill(cluster, "x")
+        gone = stack.enter_context(closing(Connection(cluster, "x/web", "x/db", 80)))
+        stays = stack.enter_context(closing(Connection(cluster, "x/web", "x/api", 80)))
+        shut = "{podSelector: {matchLabels: {app: db}}, ingress: []}"
+        cluster.write("allow.yaml", network_policy(shut, "shut", "x"))
+        assert gone.carries()  # nobody has looked
+        NEXT_CALLS[verb](cluster)
+        assert not gone.carries()
+        assert stays.carries()
+        assert gone.is_dead()
+
+
+def call(cluster: Cluster, what: Callable[[Attachment], object]) -> None:
+    """A runtime's call about a pod that is there."""
+    member = cluster.members[0]
+    member.node.host.run(what, member.attachment("x/api"))
+
+
+def policy_status(cluster: Cluster) -> None:
+    """STATUS of version 1.1; the plugins of the cluster speak 1.0."""
+    conflist = {"cniVersion": "1.1.0", "name": "pods", "plugins": cluster.members[0].plugins}
+    Runtime(conflist, cluster.node.path.split(":")).status()
+
+
+@pytest.mark.parametrize("agent", [True, False])
+def test_a_new_pod_inherits_no_connections(agent: bool) -> None:
     """The address of a pod that is gone is given away: who knew the old one does not get in."""
     two = {"subnet": "10.1.0.0/24", "rangeStart": "10.1.0.10", "rangeEnd": "10.1.0.11"}
     with CniNode() as node, ExitStack() as stack:
@@ -159,7 +197,8 @@ def test_a_new_pod_inherits_no_connections() -> None:
         stack.callback(cluster.close)
         cluster.write("deny.yaml", network_policy("{podSelector: {}, ingress: []}", "shut", "y"))
         cluster.publish()
-        stack.enter_context(node.agent())
+        if agent:
+            stack.enter_context(node.agent())
         cluster.add("x/web")
         (address,) = cluster.add("x/db")
         client = stack.enter_context(udp(cluster, "x/web"))

@@ -66,6 +66,7 @@ class Enforcers:
             pods = [one for one in session.declared(PolicyPod) if one.network == network]
             made = Enforcer(network, wanted)
             made.open(session.namespace, pods)
+            made.settle(session.namespace)
             self._known[place] = made
             return made
 
@@ -135,6 +136,7 @@ class PodDriver(Driver["PolicyPod"]):
                 bridges.see(session)
             enforcer = ENFORCERS.open(session, obj.network, obj.config)
             enforcer.attach(session.namespace, obj)
+            enforcer.settle(session.namespace)
         except InvalidObject as error:
             raise CniError(Code.INVALID_CONFIG, f"the pod's labels: {error}") from error
         except KernelError as error:

@@ -43,6 +43,7 @@ class Enforcer:
     Attributes:
         problems: of the sources; what they said before stays in force.
         counts: what was done so far.
+        is_followed: whether somebody follows the sources, and ends what they do not allow any more.
     """
 
     def __init__(self, network: str, config: PolicyConfig) -> None:
@@ -54,6 +55,7 @@ class Enforcer:
         self.program = Program(self.table.table.name, self.world.name_of)
         self.sources = Sources(network, config)
         self.counts = Counts(network)
+        self.is_followed = False
         self._lock = threading.RLock()
         self._version = 0
         self._is_sure = False
@@ -181,6 +183,15 @@ class Enforcer:
         except KernelError:
             self._has_news = True
             raise
+
+    def settle(self, namespace: NetNS) -> None:
+        """What :meth:`cut` does, where no agent does it; the next call of a runtime tries again."""
+        if self.is_followed:
+            return
+        try:
+            self.cut(namespace)
+        except KernelError as error:
+            log.warning("network %s: what is not allowed any more goes on: %s", self.network, error)
 
     def tidy(self, namespace: NetNS) -> None:
         """Forget connections of pods that are gone, before others get their addresses.

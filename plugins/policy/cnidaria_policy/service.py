@@ -44,6 +44,7 @@ async def serve(net: Network[PolicyConfig], node: Node) -> None:
                 node.wake()  # it could not be opened yet: perhaps it can now
                 continue
             followed, since = enforcer, happened.take()
+            enforcer.is_followed = True
             try:
                 await asyncio.to_thread(enforcer.sources.start, changed)
                 await asyncio.to_thread(follow, enforcer, node.namespace, since)
@@ -61,6 +62,7 @@ async def serve(net: Network[PolicyConfig], node: Node) -> None:
                 told = problems
     finally:
         if followed:
+            followed.is_followed = False
             followed.sources.stop()
 
 
