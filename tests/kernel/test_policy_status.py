@@ -24,7 +24,10 @@ from support.policy_node import FLAT, TABLE, Cluster, bridge, namespace
 
 pytestmark = needs("nft")
 
-SETTINGS = [f"net.bridge.bridge-nf-call-{one}" for one in ("iptables", "ip6tables")]
+SETTINGS = [
+    f"net.bridge.bridge-nf-{one}"
+    for one in ("call-iptables", "call-ip6tables", "filter-vlan-tagged")
+]
 
 
 def mounted(command: str) -> tuple[str, ...]:
@@ -228,20 +231,20 @@ class TestBridges:
             said = asked(cluster)
             assert (said.result(), said.stderr) == (None, "")
             assert not passes(cluster, False)
-            assert settings(cluster) == ["1", "1"]
+            assert settings(cluster) == ["1"] * 3
             check(cluster, "x/web")
             for _ in range(2 if agent else 0):
                 turn_off(cluster)
-                wait_for("the settings", lambda: settings(cluster) == ["1", "1"])
+                wait_for("the settings", lambda: settings(cluster) == ["1"] * 3)
 
     def test_what_nobody_needs_is_left_alone(self, cluster: Cluster) -> None:
         turn_off(cluster)
         with cluster.node.agent():
             cluster.write("y.yaml", "garbage")
             wait_for("a look", lambda: "y.yaml" in asked(cluster).stderr)
-            assert settings(cluster) == ["0", "0"]
+            assert settings(cluster) == ["0"] * 3
             cluster.add("x/web")
-            assert settings(cluster) == ["1", "1"]
+            assert settings(cluster) == ["1"] * 3
 
     @pytest.mark.parametrize("mount", [HIDDEN, READ_ONLY], ids=["hidden", "read-only"])
     def test_an_agent_that_cannot_turn_them_on(
@@ -261,7 +264,7 @@ class TestBridges:
             assert "br_netfilter" in asked(cluster).error(50)
             served = "service of network pods (cnidaria-policy)"
             wait_for("status", lambda: "br_netfilter" in problems(cluster).get(served, ""))
-        assert settings(cluster) == ["0", "0"]
+        assert settings(cluster) == ["0"] * 3
 
     @pytest.mark.parametrize("mount", [HIDDEN, READ_ONLY], ids=["hidden", "read-only"])
     def test_a_kernel_that_does_not_see_them(

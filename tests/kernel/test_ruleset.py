@@ -162,6 +162,24 @@ def test_what_others_change_is_noticed(place: NetNS, table: WholeTable) -> None:
     assert table.is_untouched(place)
 
 
+def test_tables_beside_each_other_know_of_each_others_changes(
+    place: NetNS, table: WholeTable
+) -> None:
+    other = WholeTable(NftTable(f"{T}-beside"), "a test's")
+    table.beside, other.beside = (other,), (table,)
+    both = (table, other)
+    try:
+        for one in both:
+            one.read(place)
+        change(table, place, Ruleset(), peers("10.0.0.1"))
+        assert all(one.is_untouched(place) for one in both)
+        run(place, "nft", "add", "element", "inet", T, "peers", "{ 10.0.0.7 : 0:9 }")
+        change(other, place, Ruleset(), Ruleset())
+        assert not any(one.is_untouched(place) for one in both)
+    finally:
+        other.delete(place)
+
+
 def test_a_table_of_somebody_else_is_left_alone(place: NetNS, table: WholeTable) -> None:
     run(place, "nft", "add", "table", "inet", T)
     with pytest.raises(KernelError, match="somebody else's"):

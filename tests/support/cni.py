@@ -190,7 +190,7 @@ class CniNode:
         assert self.call("DEL", pod, conf, **more).result() is None
 
     def cnidaria(self, *words: str, exit: int = 0) -> str:  # noqa: A002
-        """What the command line prints, on stdout or, where it fails, on stderr."""
+        """What the command line prints; where it is to fail, on stderr too."""
         where = self.settings
         paths = {"STATE_DIR": where.state_dir, "SOCKET": where.socket, "CONF_DIR": where.conf_dir}
         done = self.host.run(
@@ -203,7 +203,7 @@ class CniNode:
             timeout=SECONDS,
         )
         assert done.returncode == exit, done.stdout + done.stderr
-        return done.stderr if exit else done.stdout
+        return done.stdout + done.stderr if exit else done.stdout
 
     # -- what is there ---------------------------------------------------------------------
 

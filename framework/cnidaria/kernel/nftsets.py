@@ -208,7 +208,9 @@ def _byte_orders(obj: NftSet) -> bytes:
     ):
         if names and names != (VERDICT,):
             ranged = obj.interval and kind == nf.NFTNL_UDATA_SET_KEYBYTEORDER
-            host = len(names) == 1 and TYPES[names[0]].host_order and not ranged
+            # A name is text, which nft writes as a number of this machine's order.
+            host_order = TYPES[names[0]].host_order or names[0] == "ifname"
+            host = len(names) == 1 and host_order and not ranged
             order = nf.BYTEORDER_HOST_ENDIAN if host else nf.BYTEORDER_BIG_ENDIAN
             data += bytes((kind, 4)) + codec.U32.pack(order)
     return data

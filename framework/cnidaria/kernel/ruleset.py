@@ -7,7 +7,7 @@ table belongs to whoever wrote it: the reconciler does not know it (its mark is 
 from __future__ import annotations
 
 import errno
-from collections.abc import Iterable, Iterator, Mapping, Sized
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
 from dataclasses import dataclass, field
 
 import msgspec
@@ -147,11 +147,16 @@ class WholeTable:
 
     Args:
         mark: the table's comment; a table without it is somebody else's.
+
+    Attributes:
+        beside: tables of the same owner in the same namespace: changes of this one are not taken
+            for somebody's changes of those.
     """
 
     def __init__(self, table: NftTable, mark: str) -> None:
         self.table = table
         self.mark = mark
+        self.beside: Sequence[WholeTable] = ()
         self._generation: int | None = None
 
     def read(self, namespace: NetNS) -> Ruleset | None:
@@ -236,7 +241,9 @@ class WholeTable:
                 return
             try:
                 self._commit(session, requests, known)
-                self._generation = known + 1
+                for one in (self, *self.beside):
+                    if one is self or one._generation == known:
+                        one._generation = known + 1
             except KernelError as error:
                 if error.errno != errno.ERESTART:
                     raise

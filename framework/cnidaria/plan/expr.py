@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from ipaddress import ip_network
 from itertools import chain
 from typing import Final, Literal
@@ -90,6 +90,7 @@ def _protocol(number: int) -> Statement:
 _ETHERNET: Statement = (Meta("iiftype"), Cmp("eq", (1).to_bytes(2, sys.byteorder)))
 
 IIFNAME = Field(Meta("iifname"), "ifname")
+ETHERTYPE = Field(Meta("protocol"), "ether_type")
 OIFNAME = Field(Meta("oifname"), "ifname")
 MARK = Field(Meta("mark"), "mark")
 CT_MARK = Field(Ct("mark"), "mark")
@@ -107,6 +108,19 @@ TH_DPORT = Field(Payload("transport", 2, 2), "inet_service")
 TCP_DPORT = Field(Payload("transport", 2, 2), "inet_service", _protocol(6))
 UDP_DPORT = Field(Payload("transport", 2, 2), "inet_service", _protocol(17))
 ICMPV6_TYPE = Field(Payload("transport", 0, 1), "icmpv6_type", (*_family(_IPV6), *_protocol(58)))
+
+
+def framed(field: Field) -> Field:
+    """The same field in a table of family ``bridge``: frames tell what is in them by their
+    EtherType, and all of them are Ethernet's.
+    """
+    if field.needs == _ETHERNET:
+        return replace(field, needs=())
+    for family_, ethertype in ((_family(_IPV4), b"\x08\x00"), (_family(_IPV6), b"\x86\xdd")):
+        if field.needs[: len(family_)] == family_:
+            known = (ETHERTYPE.load, Cmp("eq", ethertype))
+            return replace(field, needs=(*known, *field.needs[len(family_) :]))
+    return field
 
 
 def rule(*statements: AnyExpr | Iterable[AnyExpr], comment: str = "") -> NftRule:

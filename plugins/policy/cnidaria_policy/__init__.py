@@ -18,6 +18,7 @@ from cnidaria import (
     Object,
     Plan,
     Request,
+    Result,
     Sample,
     hookimpl,
 )
@@ -49,7 +50,7 @@ class Policy(Mode[PolicyConfig]):
             name=name,
             addresses=addresses(request),
             ifname=request.ifname,
-            host_ifname=next((one.name for one in before.interfaces[::-1] if not one.sandbox), ""),
+            host_ifname=host_side(before, request.ifname),
             labels=labels(request),
             config=msgspec.to_builtins(net.config),
         )
@@ -85,6 +86,16 @@ def pod_name(request: Request) -> tuple[str, str]:
     namespace = request.args.get("K8S_POD_NAMESPACE", "")
     name = request.args.get("K8S_POD_NAME", "")
     return (namespace, name) if namespace and name else ("default", request.container_id)
+
+
+def host_side(before: Result, ifname: str) -> str:
+    """The node's end of the pod's interface, as far as the result tells: the one before it, as
+    bridges come before their ports, and what others add comes last; ``""`` if there is none.
+    """
+    names = [one.name if one.sandbox else "" for one in before.interfaces]
+    mine = names.index(ifname) if ifname in names else 0
+    nearest = (*before.interfaces[:mine][::-1], *before.interfaces[mine:])
+    return next((one.name for one in nearest if not one.sandbox), "")
 
 
 LABELS = "cnidaria.io/labels"

@@ -17,7 +17,8 @@ log = logging.getLogger(__name__)
 NEEDED: Final = "without br_netfilter the node does not see what pods on one bridge say: load it"
 
 SETTINGS: Final = tuple(
-    Sysctl(f"net.bridge.bridge-nf-call-{one}", "1") for one in ("iptables", "ip6tables")
+    Sysctl(f"net.bridge.bridge-nf-{one}", "1")
+    for one in ("call-iptables", "call-ip6tables", "filter-vlan-tagged")
 )
 """They have packets between two ports of a bridge pass the node's tables."""
 

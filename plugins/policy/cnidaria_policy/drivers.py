@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 from cnidaria_core import InvalidObject
 
-from cnidaria import CniError, Code, NftTable, Object
+from cnidaria import CniError, Code, Object
 from cnidaria.kinds import (
     Difference,
     Driver,
@@ -19,13 +19,13 @@ from cnidaria.kinds import (
     KernelError,
     NetNS,
     Session,
-    WholeTable,
     find_link,
     marked_tables,
 )
 from cnidaria_policy import bridges, names
 from cnidaria_policy.config import PolicyConfig
-from cnidaria_policy.enforcer import Enforcer, mark
+from cnidaria_policy.enforcer import Enforcer, mark, tables_of
+from cnidaria_policy.guard import guarded_by
 from cnidaria_policy.remains import remove_remains
 from cnidaria_policy.shared import Shared
 
@@ -65,7 +65,7 @@ class Enforcers:
                 return known
             pods = [one for one in session.declared(PolicyPod) if one.network == network]
             made = Enforcer(network, wanted)
-            made.open(session.namespace, pods)
+            made.open(session.namespace, pods, {one.id: guarded_by(session, one) for one in pods})
             made.settle(session.namespace)
             self._known[place] = made
             return made
@@ -95,9 +95,9 @@ class TableDriver(Driver["PolicyTable"]):
 
     def withdraw(self, session: Session, obj: PolicyTable) -> None:
         """Nothing is restricted any more."""
-        found = ENFORCERS.find(session.namespace, obj.network)
-        table = found.table if found else _table(obj.network)
-        table.delete(session.namespace)
+        policies, links = tables_of(obj.network)
+        for table in (policies, *links.values()):
+            table.delete(session.namespace)
         ENFORCERS.close(session.namespace, obj.network)
 
     def find(self, session: Session, obj: PolicyTable) -> Found | None:
@@ -108,17 +108,16 @@ class TableDriver(Driver["PolicyTable"]):
         """Tables with our mark."""
         from cnidaria_policy.objects import PolicyTable
 
-        for table, comment in marked_tables(session):
-            network = table.name.removeprefix(f"{names.TABLE}-")
+        found = {names.network_of(one.name): comment for one, comment in marked_tables(session)}
+        for network, comment in found.items():
             if comment == mark(network):
                 yield PolicyTable(network=network)
 
     def differences(self, session: Session, obj: PolicyTable) -> Iterator[Difference]:
         """What differs, in a few words."""
         enforcer = ENFORCERS.open(session, obj.network, obj.config)
-        batch = enforcer.wrong(session.namespace)
-        if len(batch):
-            yield Difference(obj, "content", "as compiled", f"{len(batch)} elements differ")
+        if wrong := enforcer.wrong(session.namespace):
+            yield Difference(obj, "content", "as compiled", f"{wrong} elements differ")
         unset = list(bridges.unset(session, obj))
         if unset and _has_bridged(session, enforcer):
             yield from unset
@@ -135,7 +134,7 @@ class PodDriver(Driver["PolicyPod"]):
             if bridges.is_bridged(session, obj):
                 bridges.see(session)
             enforcer = ENFORCERS.open(session, obj.network, obj.config)
-            enforcer.attach(session.namespace, obj)
+            enforcer.attach(session.namespace, obj, guarded_by(session, obj))
             enforcer.settle(session.namespace)
         except InvalidObject as error:
             raise CniError(Code.INVALID_CONFIG, f"the pod's labels: {error}") from error
@@ -150,7 +149,7 @@ class PodDriver(Driver["PolicyPod"]):
         if enforcer is not None:
             enforcer.detach(session.namespace, obj)
         else:
-            remove_remains(session.namespace, _table(obj.network), obj.addresses)
+            remove_remains(session.namespace, obj)
             leave(session, obj)
 
     def find(self, session: Session, obj: PolicyPod) -> Found | None:
@@ -200,10 +199,6 @@ def _refuse_unseen(session: Session, obj: PolicyPod) -> None:
 
 def _has_bridged(session: Session, enforcer: Enforcer) -> bool:
     return any(bridges.is_bridged(session, pod) for pod in enforcer.world.pods())
-
-
-def _table(network: str) -> WholeTable:
-    return WholeTable(NftTable(names.table(network)), mark(network))
 
 
 def _about(error: KernelError, obj: Object) -> KernelError:

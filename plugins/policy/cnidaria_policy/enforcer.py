@@ -5,8 +5,8 @@ from __future__ import annotations
 import errno
 import logging
 import threading
-from collections.abc import Iterable
-from typing import TYPE_CHECKING, Final
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Final, get_args
 
 from cnidaria_core import HistoryLost
 
@@ -15,6 +15,8 @@ from cnidaria.kinds import Batch, KernelError, NetNS, Ruleset, WholeTable, diffe
 from cnidaria_policy import names
 from cnidaria_policy.config import PolicyConfig
 from cnidaria_policy.cut import cut_denied, forget_addresses
+from cnidaria_policy.guard import Guard
+from cnidaria_policy.links import Family, Link
 from cnidaria_policy.metrics import Counts
 from cnidaria_policy.numbering import aligned
 from cnidaria_policy.program import Program
@@ -34,8 +36,21 @@ def mark(network: str) -> str:
     return f"made by cnidaria-policy for {network}"
 
 
+def tables_of(network: str) -> tuple[WholeTable, dict[Family, WholeTable]]:
+    """The table of a network's policies, and those of its pods' links."""
+    policies = WholeTable(NftTable(names.table(network)), mark(network))
+    links: dict[Family, WholeTable] = {
+        family: WholeTable(NftTable(names.links_table(network), family), mark(network))
+        for family in get_args(Family)
+    }
+    ours = [policies, *links.values()]
+    for one in ours:
+        one.beside = [other for other in ours if other is not one]
+    return policies, links
+
+
 class Enforcer:
-    """Keeps one table of one namespace as the policies are. Thread-safe.
+    """Keeps the tables of one network in one namespace as the policies are. Thread-safe.
 
     Nothing is in force before :meth:`open`. What several threads want meanwhile goes to the kernel
     in one transaction.
@@ -50,7 +65,8 @@ class Enforcer:
         self.network = network
         self.config = config
         self.problems: list[str] = []
-        self.table = WholeTable(NftTable(names.table(network)), mark(network))
+        self.table, links = tables_of(network)
+        self.guards = {family: Guard(one) for family, one in links.items()}
         self.world = World(config.node_name)
         self.program = Program(self.table.table.name, self.world.name_of)
         self.sources = Sources(network, config)
@@ -61,14 +77,23 @@ class Enforcer:
         self._is_sure = False
         self._has_news = True
         self._stale: set[str] = set()
+        self._guarded: dict[str, tuple[Family, PolicyPod]] = {}
 
     @property
     def is_sure(self) -> bool:
         """Whether the kernel took all that it was told, and nobody has said that it lacks some."""
         return self._is_sure
 
-    def open(self, namespace: NetNS, pods: Iterable[PolicyPod]) -> None:
+    def open(
+        self,
+        namespace: NetNS,
+        pods: Iterable[PolicyPod],
+        guarded: Mapping[str, Family | None] | None = None,
+    ) -> None:
         """Read the sources and make the kernel so.
+
+        Args:
+            guarded: by pods' ids, where their links are guarded.
 
         Raises:
             KernelError: EAGAIN: it is not known what the policies are; others: the kernel refuses.
@@ -79,9 +104,13 @@ class Enforcer:
                 why = "; ".join(self.problems)
                 raise KernelError(NOT_YET, f"the policies of network {self.network}", why)
             self._refuse_lost(namespace)
+            pods = list(pods)
             self.world.attach(pods)
+            for pod in pods:
+                self._guard(pod, (guarded or {}).get(pod.id))
             self._compile(namespace)
             self._make_sure(namespace)
+            self._follow_links(namespace)
 
     def _refuse_lost(self, namespace: NetNS) -> None:
         """A cluster store that was lost, and made anew without policies, opens nothing."""
@@ -114,8 +143,11 @@ class Enforcer:
         self.problems = self.sources.problems
         self._has_news |= self.world.replace(found)
 
-    def attach(self, namespace: NetNS, pod: PolicyPod) -> None:
+    def attach(self, namespace: NetNS, pod: PolicyPod, guarded: Family | None = None) -> None:
         """The pod's policies are in force when this returns, and were read back.
+
+        Args:
+            guarded: where its link is guarded; ``None``: not by us.
 
         Raises:
             KernelError: EAGAIN: it is not known what policies see of the pod; others: the kernel
@@ -127,6 +159,7 @@ class Enforcer:
             if not self._stale.isdisjoint(pod.addresses):
                 self._forget(namespace)
             self.world.attach([pod])
+            self._guard(pod, guarded)
         self.sync(namespace)
         for wrong in self.unlike(namespace, pod):
             raise KernelError(errno.EIO, f"the policies of {pod}", f"the kernel lacks {wrong}")
@@ -152,6 +185,7 @@ class Enforcer:
         """
         with self._lock:
             self.world.detach(pod)
+            self._guard(pod, None)
             self._stale.update(pod.addresses)
             if self.sources.shared:
                 self.sources.shared.leave(pod, self.world.local(pod.namespace, pod.name))
@@ -216,19 +250,23 @@ class Enforcer:
             KernelError: the kernel refuses; what was in force stays so.
         """
         with self._lock:
-            batch = self._follow(namespace)
-            if not self._is_sure:
-                self._make_sure(namespace)
-                return True
-            if not len(batch):
-                return False
-            try:
-                self._change(namespace, batch)
-            except KernelError as error:
-                log.warning("%s; looking what is there", error)
-                self._is_sure = False
-                self._make_sure(namespace)
+            has_changed = self._sync_policies(namespace)
+            return self._follow_links(namespace) or has_changed
+
+    def _sync_policies(self, namespace: NetNS) -> bool:
+        batch = self._follow(namespace)
+        if not self._is_sure:
+            self._make_sure(namespace)
             return True
+        if not len(batch):
+            return False
+        try:
+            self._change(namespace, batch)
+        except KernelError as error:
+            log.warning("%s; looking what is there", error)
+            self._is_sure = False
+            self._make_sure(namespace)
+        return True
 
     def _follow(self, namespace: NetNS) -> Batch:
         """What is different in the engine since the last time."""
@@ -271,21 +309,24 @@ class Enforcer:
         """
         with self._lock:
             self._is_sure = False
+            for guard in self.guards.values():
+                guard.doubt()
             self.sync(namespace)
 
-    def wrong(self, namespace: NetNS) -> Batch:
-        """What would have to be done to make the kernel so: nothing, if all is well.
+    def wrong(self, namespace: NetNS) -> int:
+        """How much would have to be done to make the kernel so: nothing, if all is well.
 
         Raises:
             KernelError: the kernel does not answer.
         """
         with self._lock:
+            of_links = sum(len(one.wrong(namespace)) for one in self.guards.values())
             if self._is_sure and self.table.is_untouched(namespace):
-                return Batch()
+                return of_links
             have = self.table.read(namespace)
             batch = difference(have or Ruleset(), self.program.rules)
             self._is_sure = not len(batch)
-            return batch
+            return len(batch) + of_links
 
     def unlike(self, namespace: NetNS, pod: PolicyPod) -> list[str]:
         """What the kernel does not have, or has otherwise, of what concerns the pod.
@@ -294,4 +335,32 @@ class Enforcer:
             KernelError: the kernel does not answer.
         """
         with self._lock:
-            return self.table.unlike(namespace, self.program.of(pod.addresses))
+            wrong = self.table.unlike(namespace, self.program.of(pod.addresses))
+            if family := self._guarded.get(pod.id):
+                wrong += self.guards[family[0]].unlike(namespace, pod.host_ifname)
+            return wrong
+
+    # -- links -----------------------------------------------------------------------------
+
+    def _guard(self, pod: PolicyPod, family: Family | None) -> None:
+        """The pod's link is to be guarded there."""
+        self._guarded.pop(pod.id, None)
+        if family:
+            self._guarded[pod.id] = family, pod
+
+    def _follow_links(self, namespace: NetNS) -> bool:
+        """Have the kernel guard the links; whether there was anything to do."""
+        links = guarded_links(self._guarded.values(), self.program)
+        changed = [one.follow(namespace, links[family]) for family, one in self.guards.items()]
+        return any(changed)
+
+
+def guarded_links(
+    pods: Iterable[tuple[Family, PolicyPod]], program: Program
+) -> dict[Family, dict[str, Link]]:
+    """The links by family and name. Of two of one name the last one has it."""
+    found: dict[Family, dict[str, Link]] = {family: {} for family in get_args(Family)}
+    for family, pod in pods:
+        link, name = pod.host_ifname, f"{pod.namespace}/{pod.name}"
+        found[family][link] = Link(link, name, pod.addresses, program.closed(pod.addresses))
+    return found

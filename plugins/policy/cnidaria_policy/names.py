@@ -32,6 +32,16 @@ def table(network: str) -> str:
     return f"{TABLE}-{network}"
 
 
+def links_table(network: str) -> str:
+    """The tables of its pods' links. No network has a slash in its name."""
+    return f"{table(network)}/links"
+
+
+def network_of(table_name: str) -> str:
+    """Back from :func:`table` and :func:`links_table`."""
+    return table_name.removeprefix(f"{TABLE}-").removesuffix("/links")
+
+
 def store_chain(store: str) -> str:
     """The chain that says which cluster store the table's policies are of; nothing is in it."""
     return f"of-store-{store}"

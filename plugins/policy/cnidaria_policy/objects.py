@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any, ClassVar, get_args
 
 from cnidaria import Object
 from cnidaria_policy import names
 from cnidaria_policy.drivers import PodDriver, TableDriver
+from cnidaria_policy.links import Family
 
 
 class PolicyTable(Object, frozen=True):
@@ -26,6 +27,11 @@ class PolicyTable(Object, frozen=True):
     def key(self) -> tuple[Any, ...]:
         """As any table's."""
         return ("nft_table", "inet", names.table(self.network))
+
+    def parents(self) -> tuple[tuple[Any, ...], ...]:
+        """The tables beside it, of the pods' links: what changes there concerns it, too."""
+        name = names.links_table(self.network)
+        return tuple(("nft_table", family, name) for family in get_args(Family))
 
     def __str__(self) -> str:
         return f"policies of network {self.network}"

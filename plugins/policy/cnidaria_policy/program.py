@@ -75,6 +75,7 @@ class Program:
         self._subjects: dict[str, int] = {}
         self._members: dict[int, set[str]] = {}
         self._rows: dict[tuple[int, str], dict[int | None, int]] = {}
+        self._closed: set[tuple[int, str]] = set()
         self._filters: dict[int, PolicyFilter] = {}
         self._reasons: dict[int, PolicyReason] = {}
         self._used: Counter[str] = Counter()
@@ -89,6 +90,15 @@ class Program:
     def subjects(self) -> list[str]:
         """The addresses of pods that policies select."""
         return list(self._subjects)
+
+    def closed(self, addresses: Iterable[str]) -> frozenset[str]:
+        """The ways, of ``egress`` and ``ingress``, in which the pod that has these addresses is
+        denied something.
+        """
+        found = {self._subjects.get(address) for address in addresses} - {None}
+        return frozenset(
+            way for way in ("egress", "ingress") if any((one, way) in self._closed for one in found)
+        )
 
     def update(self, changes: PolicyTables | PolicyChanges) -> Batch:
         """Follow a change, or take tables as they are at first; what there is to do about it."""
@@ -179,10 +189,15 @@ class Program:
         there = self._rows_map(way, subject)
         if not have:
             self._rows.pop(place, None)
+            self._closed.discard(place)
             self._no_chain(self._subject_chain_name(way, subject))
             self._no_set(there)
             return
         self._rows[place] = have
+        if any(not one.allow for n in set(have.values()) for one in decisions(self._filters[n])):
+            self._closed.add(place)
+        else:
+            self._closed.discard(place)
         self._set(NftSet(self.table, there, ("classid",), data=("verdict",)))
         for peer, number in changed.items():
             if peer is not None:

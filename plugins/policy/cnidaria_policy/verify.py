@@ -7,11 +7,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from cnidaria import NftTable
-from cnidaria.kinds import Batch, KernelError, NetNS, Ruleset, WholeTable, difference
+from cnidaria.kinds import Batch, KernelError, NetNS, Ruleset, Session, difference
 from cnidaria_policy import names
-from cnidaria_policy.enforcer import mark
+from cnidaria_policy.enforcer import guarded_links, tables_of
+from cnidaria_policy.guard import guarded_by
+from cnidaria_policy.links import Family, content
 from cnidaria_policy.numbering import aligned
+from cnidaria_policy.objects import PolicyPod
 from cnidaria_policy.policies import Policies
 from cnidaria_policy.probe import Flow, probe
 from cnidaria_policy.program import Program
@@ -49,8 +51,8 @@ class Report:
         return {**self.__dict__, "agrees": self.agrees}
 
 
-def compiled(network: str, policies: Policies, have: Ruleset) -> Ruleset:
-    """The content that the network's table should have on this node.
+def compiled(network: str, policies: Policies, have: Ruleset) -> Program:
+    """What the network's table should be on this node.
 
     Args:
         have: what it has, for the numbers by which things are called there.
@@ -62,7 +64,7 @@ def compiled(network: str, policies: Policies, have: Ruleset) -> Ruleset:
         names.table(network), lambda one: names_.get(one, ""), numbering, policies.store
     )
     program.update(tables)
-    return program.rules
+    return program
 
 
 def verify(network: str, policies: Policies, namespace: NetNS, flows: int, seed: int) -> Report:
@@ -76,14 +78,19 @@ def verify(network: str, policies: Policies, namespace: NetNS, flows: int, seed:
         KernelError: the kernel does not answer.
     """
     report = Report(network)
-    table = WholeTable(NftTable(names.table(network)), mark(network))
+    table, of_links = tables_of(network)
     have = table.read(namespace)
-    want = compiled(network, policies, have or Ruleset())
-    report.elements = len(want)
+    program = compiled(network, policies, have or Ruleset())
+    report.elements = len(program.rules)
     if have is None:
         report.differences.append(f"there is no table {table.table.name}")
         return report
-    report.differences += described(difference(have, want))
+    report.differences += described(difference(have, program.rules))
+    for family, links in guarded_links(guarded(policies, namespace), program).items():
+        want = content(of_links[family].table, links)
+        report.elements += len(want)
+        told = described(difference(of_links[family].read(namespace) or Ruleset(), want))
+        report.differences += [f"links of family {family}: {one}" for one in told]
     if flows:
         chosen = sample(policies, flows, random.Random(seed))  # noqa: S311  a repeatable choice
         report.flows = len(chosen)
@@ -97,6 +104,13 @@ def verify(network: str, policies: Policies, namespace: NetNS, flows: int, seed:
             return report
         report.wrong += wrong(policies, chosen, passed)
     return report
+
+
+def guarded(policies: Policies, namespace: NetNS) -> list[tuple[Family, PolicyPod]]:
+    """This node's pods whose links we guard, and where."""
+    with Session(namespace) as session:
+        found = [(guarded_by(session, pod), pod) for pod in policies.local]
+    return [(family, pod) for family, pod in found if family]
 
 
 def wrong(policies: Policies, flows: Sequence[Flow], passed: Sequence[bool]) -> Iterator[str]:

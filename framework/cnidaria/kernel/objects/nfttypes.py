@@ -103,6 +103,7 @@ TYPES = {
         DataType("ipv4_addr", 7, 4, lambda t: int(IPv4Address(t)), lambda n: str(IPv4Address(n))),
         DataType("ipv6_addr", 8, 16, lambda t: int(IPv6Address(t)), lambda n: str(IPv6Address(n))),
         DataType("ether_addr", 9, 6, _mac, lambda n: n.to_bytes(6, "big").hex(":")),
+        DataType("ether_type", 10, 2, _number, lambda n: f"{n:#06x}"),
         DataType("inet_proto", 12, 1, _protocol, lambda n: _PROTOCOL_NAMES.get(n, str(n))),
         DataType("inet_service", 13, 2, _number, str),
         DataType("mark", 19, 4, _number, lambda n: f"{n:#x}", host_order=True),
