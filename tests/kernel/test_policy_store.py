@@ -8,7 +8,7 @@ import re
 import sqlite3
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -185,6 +185,59 @@ def test_two_machines_of_one_name(nodes: Nodes) -> None:
             assert entered(nodes) == have, other.log
         assert first.node.call("STATUS", conf=policy).exit == 0
         nodes.delete("x/web")
+
+
+def test_two_machines_of_one_name_of_which_one_has_no_agent(nodes: Nodes) -> None:
+    """It adds no pod, and takes out its own ones: not those of the same name of the first one."""
+    first, second = nodes.members
+    second.use(second.plugins[0], first.plugins[1])
+    policy = {"cniVersion": "1.1.0", "name": "pods", **first.plugins[1]}
+    attachment = second.attachment("x/web")
+    second.node.host.run(second.runtime.add, attachment)  # nobody has the name yet
+    table = ["nft", "list", "tables"]
+    with first.node.agent():
+        nodes.add("x/web")
+        have = entered(nodes)
+        assert list(have) == ["web"]
+        assert "node name 'n1' is used" in second.node.call("STATUS", conf=policy).error(50)
+        with pytest.raises(CniError, match="node name 'n1' is used") as caught:
+            nodes.add("x/db")
+        assert caught.value.code == 11
+        second.node.host.run(second.runtime.delete, second.attachment("x/db"))
+        second.node.host.run(second.runtime.delete, attachment)
+        assert "cnidaria" not in run(second.node.host, *table)
+        assert entered(nodes) == have
+        nodes.delete("x/web")
+        assert entered(nodes) == {}
+
+
+def test_an_agent_adds_no_pod_before_it_knows_whose_its_name_is(nodes: Nodes) -> None:
+    """A conflist that it has not looked at yet."""
+    first, second = nodes.members
+    second.use(second.plugins[0], first.plugins[1])
+    conflist = second.node.settings.conf_dir / "10-pods.conflist"
+    conflist.unlink()
+    with first.node.agent(), second.node.agent():
+        nodes.add("x/web")
+        with pytest.raises(CniError, match="node name 'n1' is used") as caught:
+            nodes.add("x/db")
+        assert caught.value.code == 11
+        assert list(entered(nodes)) == ["web"]
+
+
+def test_a_store_that_is_a_directory(nodes: Nodes) -> None:
+    """The configuration is wrong, and the error says what is allowed."""
+    nodes.store.mkdir()
+    first = nodes.members[0]
+    policy = {"cniVersion": "1.1.0", "name": "pods", **first.plugins[1]}
+    for agent in (first.node.agent(), nullcontext()):
+        with agent:
+            said = first.node.call("STATUS", conf=policy).error(7)
+            assert f'cluster.store = "sqlite:{nodes.store}": is no regular file; must be' in said
+            with pytest.raises(CniError, match="is no regular file; must be") as caught:
+                nodes.add("x/web")
+            assert caught.value.code == 7
+            first.node.host.run(first.runtime.delete, first.attachment("x/web"))
 
 
 def test_the_end_of_a_sandbox_is_not_that_of_the_next_one(nodes: Nodes) -> None:

@@ -82,6 +82,16 @@ class Member:
                     raise self._taken(name)
                 self._own = self._enter(db, own)
 
+    def check_name(self, name: str) -> None:
+        """See :meth:`ClusterStore.check_name`."""
+        with self._lock:
+            with self._database.transaction(write=False) as db:
+                holder = tables.read_beat(db, name)
+            if not self._may_enter(holder):
+                with self._database.transaction(write=True) as db:
+                    tables.ask(db, name)
+                self._await_answer(name, holder)
+
     def publish(self, network: str, said: NodeNetwork) -> None:
         """See :meth:`ClusterStore.publish`."""
         self._say(network, said)

@@ -38,6 +38,8 @@ RETRY_EVERY = 1.0
 BEATS_PER_EXPIRY = 5
 """Signs of life that a node gives in the time after which it would be taken for dead."""
 
+ALLOWED = 'must be "sqlite:" and the absolute path of a file, which is made where there is none'
+
 
 def open_sqlite(url: str) -> SqliteStore:
     """Open ``sqlite:/absolute/path``, making the file if it is not there.
@@ -52,6 +54,9 @@ def open_sqlite(url: str) -> SqliteStore:
     store = SqliteStore(Path(split_url(url)[1].removeprefix("//")))
     try:
         store.view()
+    except ImpossibleStore as error:
+        store.close()
+        raise ImpossibleStore(url, f"{error.reason}; {ALLOWED}") from error
     except StoreError:
         store.close()
         raise
@@ -82,6 +87,10 @@ class SqliteStore:
         self._start("follow", self._follow)
         self._start("heartbeat", self._live)
         self._beat_now.set()
+
+    def check_name(self, name: str) -> None:
+        """See :meth:`ClusterStore.check_name`."""
+        self._member.check_name(name)
 
     def publish(self, network: str, own: NodeNetwork) -> None:
         """See :meth:`ClusterStore.publish`."""

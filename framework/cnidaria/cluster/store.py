@@ -37,6 +37,15 @@ class ClusterStore(Protocol):
             ValueError: an argument that cannot be, naming it.
         """
 
+    def check_name(self, name: str) -> None:
+        """Find out whether this node may have the name, without joining.
+
+        A living agent elsewhere is asked; where none answers, that takes a second.
+
+        Raises:
+            NodeNameTaken: it has answered.
+        """
+
     def publish(self, network: str, own: NodeNetwork) -> None:
         """Tell the other nodes about this one in ``network``; replaces what was said before.
 

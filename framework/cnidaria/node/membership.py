@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Final
 
 from cnidaria.api import NodeInfo, Peer
 from cnidaria.cluster import (
@@ -20,6 +21,9 @@ from cnidaria.cluster import (
 
 Handle = tuple[str, str]
 """A store's URL and this node's name in it."""
+
+LONGEST_PAUSE: Final = 30.0
+"""Seconds at most until a name that is taken is tried again."""
 
 
 @dataclass(frozen=True)
@@ -37,17 +41,41 @@ class News:
     nodes: int = 0
 
 
-class Membership:
-    """Opens each store once, whatever number of networks name it. Thread-safe."""
+@dataclass(frozen=True)
+class Taken:
+    """That a living agent elsewhere has this node's name.
 
-    def __init__(self, stores: Mapping[str, StoreOpener]) -> None:
+    Attributes:
+        error: says so.
+        pause: seconds after which to try again; each time twice as many.
+        until: when that is, by the clock.
+    """
+
+    error: NodeNameTaken
+    pause: float
+    until: float
+
+
+class Membership:
+    """Opens each store once, whatever number of networks name it. Thread-safe.
+
+    Args:
+        clock: monotonic seconds.
+    """
+
+    def __init__(
+        self, stores: Mapping[str, StoreOpener], clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self._stores = stores
+        self._clock = clock
         self._open: dict[Handle, ClusterStore] = {}
         self._views: dict[Handle, ClusterView] = {}
         self._seen: dict[Handle, float] = {}
         self._told: dict[tuple[Handle, str], object] = {}
-        self._taken: dict[Handle, str] = {}
+        self._taken: dict[Handle, Taken] = {}
+        self._free: set[Handle] = set()
         self._lock = threading.Lock()
+        self._asking = threading.Lock()
 
     def store(self, config: ClusterConfig) -> ClusterStore:
         """The store of ``config``. Raises :class:`~cnidaria.cluster.StoreError`."""
@@ -88,28 +116,45 @@ class Membership:
     ) -> None:
         """Enter this node and its pods' prefixes, once for each change.
 
+        A name that is taken is tried again when its agent is not seen any more, or after a while:
+        that agent has to answer each time.
+
         Raises:
             StoreError: the store cannot be written, or refuses.
         """
         told = (node.addresses, config.expiry, prefixes)
         if self._told.get((_handle(config), network)) == told:
             return
+        self._refuse_too_soon(config)
         store = self.store(config)
         try:
             store.join(config.node_name, node.addresses, config.expiry)
             store.publish(network, NodeNetwork(prefixes))
         except NodeNameTaken as error:
-            self._taken[_handle(config)] = str(error)
+            self._remember_taken(config, error)
             raise
         self._taken.pop(_handle(config), None)
         self._told[_handle(config), network] = told
+
+    def _refuse_too_soon(self, config: ClusterConfig) -> None:
+        taken, view = self._taken.get(_handle(config)), self._views.get(_handle(config))
+        is_seen = view is None or config.node_name in view.nodes
+        if taken and is_seen and self._clock() < taken.until:
+            raise NodeNameTaken(taken.error.store, taken.error.reason)
+
+    def _remember_taken(self, config: ClusterConfig, error: NodeNameTaken) -> None:
+        before = self._taken.get(_handle(config))
+        pause = min(2 * before.pause, LONGEST_PAUSE) if before else 1.0
+        self._taken[_handle(config)] = Taken(error, pause, self._clock() + pause)
 
     def is_entered(self, config: ClusterConfig | None) -> bool:
         """Whether this node has its name in the store; where there is no store, nobody else has."""
         if config is None:
             return True
-        is_told = any(known == _handle(config) for known, _ in self._told)
-        return is_told and not self.taken(config)
+        return self._is_told(_handle(config)) and not self.taken(config)
+
+    def _is_told(self, handle: Handle) -> bool:
+        return any(known == handle for known, _ in list(self._told))
 
     def taken(self, config: ClusterConfig | None) -> str:
         """That this node's name is another living agent's, by what is known here; ``""`` if not."""
@@ -119,7 +164,28 @@ class Membership:
         problem = store.problem if store else None
         if isinstance(problem, NodeNameTaken):
             return str(problem)
-        return self._taken.get(_handle(config), "")
+        refused = self._taken.get(_handle(config))
+        return str(refused.error) if refused else ""
+
+    def find_taken(self, config: ClusterConfig | None) -> str:
+        """The same; where nothing is known yet, the store is asked.
+
+        Without an agent always: where one of this node has died, it takes a second to find out.
+
+        Raises:
+            StoreError: it cannot be asked.
+        """
+        known = self.taken(config)
+        if config is None or known or self._is_told(_handle(config)):
+            return known
+        with self._asking:
+            if _handle(config) not in self._free:
+                try:
+                    self.store(config).check_name(config.node_name)
+                except NodeNameTaken as error:
+                    return str(error)
+                self._free.add(_handle(config))
+        return ""
 
     def leave(self, config: ClusterConfig, node: NodeInfo) -> None:
         """This node is no more: the others take its routes away at once.
@@ -140,6 +206,7 @@ class Membership:
             self._views.clear()
             self._told.clear()
             self._taken.clear()
+            self._free.clear()
 
 
 def _handle(config: ClusterConfig) -> Handle:

@@ -112,8 +112,15 @@ class Networks:
         return opened
 
     def why_not(self, opened: Opened) -> str:
-        """Why no pod may be added here: another node has what this one would lend, or its name."""
-        return opened.conflict or self._membership.taken(opened.cluster)
+        """Why no pod may be added here: another node has what this one would lend, or its name.
+
+        Raises:
+            CniError: whose the name is cannot be known (11).
+        """
+        try:
+            return opened.conflict or self._membership.find_taken(opened.cluster)
+        except StoreError as error:
+            raise error.as_cni_error() from error
 
     def bring_up(self, opened: Opened, host: NetNS, *, look: bool = False) -> None:
         """Make the node's part of a network so, unless that was done already.

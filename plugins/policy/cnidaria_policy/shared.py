@@ -205,13 +205,23 @@ class Shared:
             self._opened().put({self._key(pod): content(pod, self._node)}, self._node)
 
     def leave(self, pod: PolicyPod, left: PolicyPod | None = None) -> None:
-        """It is gone; ``left``: another one of its name is not. What fails is done later."""
+        """It is gone; ``left``: another one of its name is not. What fails is done later.
+
+        Another machine of this node's name may have entered a pod of this one's.
+        """
         change = {self._key(pod): content(left, self._node) if left else None}
         try:
             with self._lock:
-                self._opened().put(change, self._node)
+                if not entered_addresses(self._entered(pod)).isdisjoint(pod.addresses):
+                    self._opened().put(change, self._node)
         except StoreError as error:
             log.warning("%s is gone, which cannot be told: %s", pod, error)
+
+    def _entered(self, pod: PolicyPod) -> bytes | None:
+        """What is entered of a pod of this name now."""
+        news, document = self._opened().documents(self._cursor), (self._node, self._key(pod))
+        before = None if news.is_whole else self._raw.get(document)
+        return news.changes.get(document, before)
 
     def reconcile(self, pods: Iterable[PolicyPod]) -> None:
         """Have of this node just these pods there."""
@@ -264,6 +274,14 @@ def content(pod: PolicyPod, node: str) -> bytes:
     from cnidaria_policy.world import pod_object
 
     return msgspec.json.encode(pod_object(pod, node))
+
+
+def entered_addresses(raw: bytes | None) -> set[str]:
+    """Those of a pod's document; none of what is not understood."""
+    try:
+        return {one["ip"] for one in msgspec.json.decode(raw or b"{}")["status"]["podIPs"]}
+    except (msgspec.MsgspecError, LookupError, TypeError):
+        return set()
 
 
 def together(objects: Mapping[Document, Json], node: str) -> dict[Key, Json]:

@@ -125,6 +125,21 @@ def test_a_living_agent_keeps_its_name(world: World) -> None:
         newcomer.join("n1")
 
 
+def test_a_name_is_asked_about_without_joining(world: World) -> None:
+    first, newcomer = world.start(), world.start()
+    newcomer.member.check_name("n1")
+    first.join("n1")
+    with pytest.raises(NodeNameTaken, match="'n1'"):
+        newcomer.member.check_name("n1")
+    first.member.check_name("n1")
+    known = first.observer.view()
+    world.crash(first)
+    before = world.now
+    newcomer.member.check_name("n1")
+    assert world.now - before <= ANSWER_SECONDS + 0.1
+    assert newcomer.observer.view() == known
+
+
 def test_a_crashed_agents_successor_joins_at_once_and_inherits_for_a_while(world: World) -> None:
     first, watcher = world.start(), world.start()
     first.join("n1")

@@ -262,7 +262,10 @@ def test_a_path_that_no_file_can_have(tmp_path: Path, path: str, reason: str) ->
         open_store(f"sqlite:{tmp_path}/{path}")
     error = caught.value.as_cni_error()
     assert error.code == Code.INVALID_CONFIG
-    assert error.msg.startswith(f'cluster.store = "{tmp_path}')
+    assert error.msg.startswith(f'cluster.store = "sqlite:{tmp_path}')
+    assert error.msg.endswith(
+        'must be "sqlite:" and the absolute path of a file, which is made where there is none'
+    )
 
 
 def test_the_file_is_its_owners_alone(start: Callable[[], ClusterStore], url: str) -> None:
