@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -101,6 +102,41 @@ def test_a_file_that_is_refused(cluster: Cluster, what: str) -> None:
         cluster.add("x/web")
         assert not passes(cluster)
         cluster.write("shut.yaml", SHUT)
+
+
+@pytest.mark.parametrize("agent", [True, False], ids=["agent", "one-shot"])
+def test_a_file_that_is_refused_when_somebody_starts(agent: bool) -> None:
+    """What was in force before stays so: it was kept beside the journal."""
+    with CniNode() as node, ExitStack() as stack:
+        made = Cluster(node, FLAT)
+        stack.callback(made.close)
+        made.publish()
+        made.write("shut.yaml", SHUT)
+        with node.agent() if agent else nullcontext() as first:
+            made.add("x/web")
+            made.add("y/web")
+            if first:
+                first.stop(signal.SIGKILL)
+        made.write("shut.yaml", SHUT.replace("podSelector", "podSelektor"))
+        with node.agent() if agent else nullcontext():
+            policy = {"cniVersion": "1.1.0", "name": "pods", **made.members[0].plugins[1]}
+            said = node.call("STATUS", conf=policy)
+            assert said.result() is None
+            line = 1 + SHUT.splitlines().index("spec: {podSelector: {}, ingress: []}")
+            where = f"{made.policies}/shut.yaml:{line}: NetworkPolicy x/shut: spec.podSelektor"
+            assert where in said.stderr
+            if agent:
+                wait_for("status says so", lambda: where in str(status(made)), PATIENCE)
+            assert not passes(made)
+            made.delete("x/web")
+            made.add("x/web")
+            assert not passes(made)
+            assert "all agree" in node.cnidaria("policy", "verify", "--flows", "20")
+            made.delete("x/web")
+            made.delete("y/web")
+        assert (node.settings.state_dir / "policies").exists() == agent
+        node.cnidaria("uninstall", f"--bin-dir={node.bin}")
+        assert not node.settings.state_dir.exists()
 
 
 def test_a_pipe_in_the_place_of_a_file(cluster: Cluster) -> None:

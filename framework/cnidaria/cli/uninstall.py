@@ -12,7 +12,6 @@ from cnidaria.api import NotReady
 from cnidaria.cli.options import add_bin_dir, add_paths, settings
 from cnidaria.cluster import StoreError
 from cnidaria.cni.errors import CniError
-from cnidaria.kernel.handle import Kernel
 from cnidaria.kernel.netns import NetNS
 from cnidaria.node import confdir, report
 from cnidaria.node.install import InstallError, uninstall
@@ -90,7 +89,7 @@ def clean(found: Settings, *, force: bool) -> None:
             for one in state.store.all():
                 state.engine.detach(one.key, host)
             leave_clusters(found, state, host)
-            kernel = Kernel(host)
+            kernel = state.kernel_for(host)
             failures = kernel.withdraw(kernel.owned())
             if failures:
                 raise InstallError("; ".join(map(str, failures)))

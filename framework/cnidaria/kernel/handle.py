@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 from collections.abc import Callable, Collection, Iterable, Sequence
 from itertools import chain
+from pathlib import Path
 
 from cnidaria.kernel import linkinfo, routes
 from cnidaria.kernel.drivers import DRIVERS, driver_of
@@ -38,6 +39,8 @@ class Kernel:
         hook: called with what is about to be sent or written, before every single step.
         declared: of a namespace's cookie: what attachments declare there, for drivers of kinds
             that are made of all objects of a kind together.
+        state_dir: where drivers may keep, in a directory of their own, what the kernel cannot tell
+            them; ``None``: nowhere.
     """
 
     def __init__(
@@ -46,10 +49,12 @@ class Kernel:
         hook: Hook | None = None,
         *,
         declared: Callable[[int], Collection[Object]] | None = None,
+        state_dir: Path | None = None,
     ) -> None:
         self.namespace = namespace
         self._hook = hook
         self._declared = declared
+        self._state_dir = state_dir
 
     def __enter__(self) -> Kernel:
         return self
@@ -194,9 +199,14 @@ class Kernel:
     def _session(
         self, host: NetNS | None = None, pod: NetNS | None = None, *, many: bool = False
     ) -> Session:
-        namespace = self.namespace
         return Session(
-            namespace, self._hook, host=host, pod=pod, many=many, declared=self._declared
+            self.namespace,
+            self._hook,
+            host=host,
+            pod=pod,
+            many=many,
+            declared=self._declared,
+            state_dir=self._state_dir,
         )
 
 

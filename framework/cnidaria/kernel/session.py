@@ -8,6 +8,7 @@ import os
 from collections.abc import Callable, Collection, Hashable, Sequence
 from contextlib import ExitStack
 from functools import partial
+from pathlib import Path
 from struct import Struct
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, ParamSpec, TypeVar
 
@@ -60,6 +61,7 @@ class Session:
         declared: see :class:`~cnidaria.kernel.handle.Kernel`.
 
     Attributes:
+        state_dir: see :class:`~cnidaria.kernel.handle.Kernel`.
         errors: a list where errors are to be gathered; ``None``: they are raised.
         cache: what was read once in this conversation.
     """
@@ -73,8 +75,10 @@ class Session:
         pod: NetNS | None = None,
         many: bool = False,
         declared: Callable[[int], Collection[Object]] | None = None,
+        state_dir: Path | None = None,
     ) -> None:
         self.namespace = namespace
+        self.state_dir = state_dir
         self._declared = declared
         self.hook = hook
         self.many = many

@@ -105,7 +105,7 @@ def _opened(settings: Settings, registry: Registry, lock: StateLock) -> Iterator
     pools = Pools.of(store, boottime)
     membership = Membership(registry.stores)
     addresses = Addresses(store, pools, membership)
-    kernel_for = partial(Kernel, declared=store.declared)
+    kernel_for = partial(Kernel, declared=store.declared, state_dir=settings.state_dir)
     engine = Engine(
         store,
         kernel_for,

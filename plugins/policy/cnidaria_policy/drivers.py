@@ -22,7 +22,7 @@ from cnidaria.kinds import (
     find_link,
     marked_tables,
 )
-from cnidaria_policy import bridges, names
+from cnidaria_policy import bridges, kept, names
 from cnidaria_policy.config import PolicyConfig
 from cnidaria_policy.enforcer import Enforcer, mark, tables_of
 from cnidaria_policy.guard import guarded_by
@@ -64,7 +64,7 @@ class Enforcers:
             if known is not None and known.config == wanted:
                 return known
             pods = [one for one in session.declared(PolicyPod) if one.network == network]
-            made = Enforcer(network, wanted)
+            made = Enforcer(network, wanted, _kept(session, network))
             made.open(session.namespace, pods, {one.id: guarded_by(session, one) for one in pods})
             made.settle(session.namespace)
             self._known[place] = made
@@ -99,6 +99,8 @@ class TableDriver(Driver["PolicyTable"]):
         for table in (policies, *links.values()):
             table.delete(session.namespace)
         ENFORCERS.close(session.namespace, obj.network)
+        if session.state_dir:
+            kept.forget(session.state_dir, obj.network, session.namespace)
 
     def find(self, session: Session, obj: PolicyTable) -> Found | None:
         """It is there if nothing is wrong with it."""
@@ -195,6 +197,11 @@ def _refuse_unseen(session: Session, obj: PolicyPod) -> None:
             "its packets do not pass the node, so policies cannot be enforced",
             "chain cnidaria-policy after a plugin that makes a veth, as cnidaria-flat or bridge",
         )
+
+
+def _kept(session: Session, network: str) -> kept.Kept:
+    where = session.state_dir
+    return kept.Kept(kept.place(where, network, session.namespace) if where else None)
 
 
 def _has_bridged(session: Session, enforcer: Enforcer) -> bool:

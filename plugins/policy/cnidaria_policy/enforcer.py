@@ -16,6 +16,7 @@ from cnidaria_policy import names
 from cnidaria_policy.config import PolicyConfig
 from cnidaria_policy.cut import cut_denied, forget_addresses
 from cnidaria_policy.guard import Guard
+from cnidaria_policy.kept import Kept
 from cnidaria_policy.links import Family, Link
 from cnidaria_policy.metrics import Counts
 from cnidaria_policy.numbering import aligned
@@ -55,13 +56,16 @@ class Enforcer:
     Nothing is in force before :meth:`open`. What several threads want meanwhile goes to the kernel
     in one transaction.
 
+    Args:
+        kept: what files of policies said to an enforcer that is no more.
+
     Attributes:
         problems: of the sources; what they said before stays in force.
         counts: what was done so far.
         is_followed: whether somebody follows the sources, and ends what they do not allow any more.
     """
 
-    def __init__(self, network: str, config: PolicyConfig) -> None:
+    def __init__(self, network: str, config: PolicyConfig, kept: Kept | None = None) -> None:
         self.network = network
         self.config = config
         self.problems: list[str] = []
@@ -69,7 +73,7 @@ class Enforcer:
         self.guards = {family: Guard(one) for family, one in links.items()}
         self.world = World(config.node_name)
         self.program = Program(self.table.table.name, self.world.name_of)
-        self.sources = Sources(network, config)
+        self.sources = Sources(network, config, kept)
         self.counts = Counts(network)
         self.is_followed = False
         self._lock = threading.RLock()

@@ -6,7 +6,8 @@ import logging
 from collections.abc import Iterable
 from pathlib import Path
 
-from cnidaria_policy.manifests import SUFFIXES, Json, Key, Manifest, Refused, read
+from cnidaria_policy.kept import Kept
+from cnidaria_policy.manifests import SUFFIXES, Json, Key, Manifest, Refused, load
 
 log = logging.getLogger(__name__)
 
@@ -18,6 +19,9 @@ class Folders:
 
     A file that is refused, or cannot be read, keeps what it last said; so does a directory.
 
+    Args:
+        kept: what they said to an agent that is no more.
+
     Attributes:
         problems: what is wrong, one text for each file or directory.
         is_whole: whether all files were good at least once: before that it is not known what the
@@ -26,16 +30,19 @@ class Folders:
         places: where the objects are from.
     """
 
-    def __init__(self, directories: Iterable[str]) -> None:
+    def __init__(self, directories: Iterable[str], kept: Kept | None = None) -> None:
         self.problems: list[str] = []
-        self.is_whole = False
+        self._kept = kept or Kept()
         self.is_reachable = True
         self.places: dict[Key, Manifest] = {}
         self._directories = [Path(one) for one in directories]
+        before = self._kept.files(self._directories)
+        self.is_whole = before is not None
+        self._recallable = before or set()
         self._stamps: dict[Path, Stamp] = {}
         self._good: dict[Path, list[Manifest]] = {}
         self._wrong: dict[Path, str] = {}
-        self._files: list[Path] = []
+        self._files: list[Path] | None = None
         self._found: dict[Key, Json] = {}
         self._twice: list[str] = []
         self._read = 0
@@ -55,7 +62,7 @@ class Folders:
 
         The same dictionary again, where nothing has changed.
         """
-        before = self._read
+        before, was_whole = self._read, self.is_whole
         problems: list[str] = []
         files: list[Path] = []
         for directory in self._directories:
@@ -63,16 +70,16 @@ class Folders:
                 files += sorted(one for one in directory.iterdir() if one.suffix in SUFFIXES)
             except OSError as error:
                 problems.append(f"{directory}: {error.strerror}")
-                files += [one for one in self._good if one.parent == directory]
-        for file in {*self._good, *self._wrong} - {*files}:
-            self._good.pop(file, None)
-            self._wrong.pop(file, None)
-            self._stamps.pop(file, None)
+                files += self._known(directory)
+        self._drop({*self._good, *self._wrong, *self._recallable} - {*files})
         for file in files:
             self._look_at(file)
         self.is_reachable = not problems
         self.is_whole |= not problems and all(file in self._good for file in files)
-        if self._read != before or self._files != files:
+        is_new = self._read != before or self._files != files
+        if self.is_whole and (is_new or not was_whole):
+            self._kept.set_whole(self._directories, files)
+        if is_new:
             self._files = files
             self._found, self._twice = self._together(files)
         self.problems = [*problems, *self._wrong.values(), *self._twice]
@@ -85,14 +92,42 @@ class Folders:
             if self._stamps.get(file) == stamp:
                 return
             self._stamps[file] = stamp
-            self._good[file] = read(file)
+            self._good[file], text = load(file)
             self._read += 1
             self._wrong.pop(file, None)
+            self._recallable.discard(file)
+            self._kept.keep(file, text)
         except Refused as error:
             self._wrong[file] = str(error)
+            self._recall(file)
         except OSError as error:
             self._wrong[file] = f"{file}: {error.strerror}"
             self._stamps.pop(file, None)  # it may come back as it was
+            self._recall(file)
+
+    def _known(self, directory: Path) -> list[Path]:
+        """The files of a directory that cannot be read."""
+        good = {one for one in self._good if one.parent == directory}
+        return sorted(good | {one for one in self._recallable if one.parent == directory})
+
+    def _recall(self, file: Path) -> None:
+        """What it said before this process began, which was in force then."""
+        if file not in self._recallable:
+            return
+        self._recallable.discard(file)
+        try:
+            self._good[file] = self._kept.recall(file)
+            self._read += 1
+        except (Refused, OSError) as error:
+            self._wrong[file] += f"; what it said before is lost: {error}"
+            self.is_whole = False
+
+    def _drop(self, gone: Iterable[Path]) -> None:
+        for file in gone:
+            self._good.pop(file, None)
+            self._wrong.pop(file, None)
+            self._stamps.pop(file, None)
+            self._recallable.discard(file)
 
     def _together(self, files: Iterable[Path]) -> tuple[dict[Key, Json], list[str]]:
         """Of two objects of one name the first in order counts."""

@@ -83,7 +83,13 @@ def read(file: Path, *, waits: bool = False) -> list[Manifest]:
         Refused: the first thing that is wrong.
         OSError: the file cannot be read, or is no regular one.
     """
-    return list(_read(file, _content(file, waits=waits)))
+    return load(file, waits=waits)[0]
+
+
+def load(file: Path, *, waits: bool = False) -> tuple[list[Manifest], bytes]:
+    """The same, and the text that says so. Raises as :func:`read`."""
+    data = _content(file, waits=waits)
+    return list(_read(file, data)), data
 
 
 def _content(file: Path, *, waits: bool = False) -> bytes:

@@ -11,6 +11,7 @@ from cnidaria_core import PolicyReason, PolicyTables
 
 from cnidaria import CniError, Code, NodeView
 from cnidaria_policy.config import PolicyConfig
+from cnidaria_policy.kept import Kept, place
 from cnidaria_policy.manifests import SUFFIXES, Json, Key, Manifest, Refused, line_in, read
 from cnidaria_policy.objects import PolicyPod
 from cnidaria_policy.sources import Sources
@@ -85,7 +86,8 @@ class Policies:
             CniError: there is no such network, or its sources were never whole.
         """
         name, config = choose(view, network)
-        sources = Sources(name, config)
+        was = Kept(place(view.state_dir, name, view.namespace), is_fixed=True)
+        sources = Sources(name, config, was)
         found = sources.look()
         if not sources.is_whole:
             raise CniError(Code.TRY_AGAIN_LATER, "; ".join(sources.problems))

@@ -8,6 +8,7 @@ from typing import Final
 
 from cnidaria_policy.config import PolicyConfig
 from cnidaria_policy.folder import Folders
+from cnidaria_policy.kept import Kept
 from cnidaria_policy.kube import FAILURES, Kube
 from cnidaria_policy.manifests import Json, Key, Manifest
 from cnidaria_policy.shared import Entered, Shared, told
@@ -19,13 +20,16 @@ PATIENCE: Final = 5.0
 class Sources:
     """All of them as one. What several have counts as the last of them has it.
 
+    Args:
+        kept: what files said before.
+
     Attributes:
         shared: the cluster store, if there is one.
     """
 
-    def __init__(self, network: str, config: PolicyConfig) -> None:
+    def __init__(self, network: str, config: PolicyConfig, kept: Kept | None = None) -> None:
         self.shared = Shared(network, config.cluster, config.node_name) if config.cluster else None
-        self._folders = Folders(config.directories)
+        self._folders = Folders(config.directories, kept)
         self._kube = Kube(Path(config.kubeconfig)) if config.kubeconfig else None
         self._parts: tuple[Mapping[Key, Json], ...] = ()
         self._found: Mapping[Key, Json] = {}
