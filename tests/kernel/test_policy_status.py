@@ -275,3 +275,26 @@ class TestBridges:
         cluster.add("x/web")
         turn_off(cluster)
         assert "br_netfilter" in asked(cluster, mount).error(50)
+
+
+def test_policies_that_nobody_knows_keep_no_other_state_back() -> None:
+    """The directory is not there: of this network, and of others, all else is in force."""
+    with CniNode() as node:
+        policies = node.dir / "later"
+        node.conflist(FLAT, {"type": "cnidaria-policy", "policies": [str(policies)]})
+        other = {**FLAT, "ipam": {"ranges": [[{"subnet": "10.7.0.0/24"}]]}}
+        text = json.dumps({"cniVersion": "1.1.0", "name": "other", "plugins": [other]})
+        (node.settings.conf_dir / "20-other.conflist").write_text(text)
+        with node.agent():
+            wait_for("the others' tables", lambda: {"pods", "other"} <= tables(node))
+            told = node.cnidaria("status", exit=1)
+            assert "network   pods (cnidaria-flat, cnidaria-policy): 10.1.0.0/24" in told
+            assert f"{policies}: No such file or directory" in told
+            policies.mkdir()
+            wait_for("the policies", lambda: not gather(node.settings)["problems"])
+
+
+def tables(node: CniNode) -> set[str]:
+    """Of networks that give pods their addresses, by network."""
+    found = run(node.host, "nft", "list", "tables").split()
+    return {one.removeprefix("cnidaria/") for one in found if one.startswith("cnidaria/")}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -40,6 +40,12 @@ def node(network: Network, request: pytest.FixtureRequest) -> Iterator[Node]:
         yield private
         assert json.loads(private.run(CNIDARIA, "pods", "--json").stdout) == []
         assert agent is None or (agent.running() and "Traceback" not in agent.log())
+
+
+@pytest.fixture
+def cnidaria(node: Node) -> Callable[..., str]:
+    """Our command on the node; what it prints, whatever it ends with."""
+    return lambda *words: node.run(CNIDARIA, *words, check=False).stdout
 
 
 @pytest.fixture(scope="session")

@@ -20,7 +20,11 @@ _TIMEOUT = 60.0
 
 
 class Cri:
-    """Pod sandboxes by a runtime's CRI socket (a path inside ``node``)."""
+    """Pod sandboxes by a runtime's CRI socket (a path inside ``node``).
+
+    Attributes:
+        annotations: of pods to come, by name.
+    """
 
     maps_ports = True
 
@@ -35,6 +39,7 @@ class Cri:
         self._channel = grpc.insecure_channel(f"unix:{node.path(socket)}")
         self._runtime = services.RuntimeServiceStub(self._channel)
         self._sandboxes: dict[str, str] = {}
+        self.annotations: dict[str, dict[str, str]] = {}
 
     def _call(self, method: str, **fields: Any) -> Any:
         request = getattr(self._messages, f"{method}Request")(**fields)
@@ -50,6 +55,7 @@ class Cri:
         config = {
             "metadata": {"name": name, "uid": f"uid-{name}", "namespace": "default"},
             "hostname": name,
+            "annotations": self.annotations.get(name, {}),
             "log_directory": "/run/logs",
             "port_mappings": [mapping] if host_port else [],
             "linux": {"cgroup_parent": f"/{self._node.cgroup}"},

@@ -69,6 +69,15 @@ CHAIN = (
 )
 BRIDGE = {"type": "bridge", "bridge": "cni0", "isGateway": True, "ipam": IPAM}
 
+POLICY = {"type": "cnidaria-policy", "capabilities": {"io.kubernetes.cri.pod-annotations": True}}
+POLICED = (
+    Network("policed", (FLAT, POLICY)),
+    Network(
+        "policed-chain", (BRIDGE, *CHAIN, POLICY), checks=False, residue=(r"\w+: (.* )?cni0\b.*",)
+    ),
+)
+"""Networks in which policies are enforced, behind what is ours and what is others'."""
+
 MODERN = Network("alone-1.1", (FLAT,), cni_version="1.1.0")
 """For clients that know STATUS and GC."""
 

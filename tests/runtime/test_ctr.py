@@ -6,13 +6,15 @@ It reads /etc/cni/net.d, names the namespace as /proc/PID/ns/net, and sends DEL 
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from runtime.containerd import SOCKET, ctr, start_containerd
-from runtime.networks import Network
+from runtime.networks import POLICED, Network
 from runtime.pods import Pod, life_of_two_pods
+from runtime.policies import life_under_policies
 from support.image import NAME
 from support.needs import needs
 from support.node import PLUGIN_DIR, Daemon, Node, wait_for
@@ -63,3 +65,10 @@ def client(node: Node, image: Path) -> Ctr:
 
 def test_two_pods_come_and_go(node: Node, client: Ctr, network: Network) -> None:
     life_of_two_pods(node, client, network)
+
+
+@pytest.mark.parametrize("network", POLICED, ids=str, indirect=True)
+def test_policies_are_in_force(
+    node: Node, client: Ctr, network: Network, cnidaria: Callable[..., str]
+) -> None:
+    life_under_policies(node, client, network, cnidaria, f"{NAMESPACE}-{{}}")

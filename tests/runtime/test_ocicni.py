@@ -6,11 +6,13 @@ It is the one client here that sends CHECK (for a pod's status), STATUS and GC.
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 
 import pytest
 
-from runtime.networks import MODERN, NETWORKS, Network
+from runtime.networks import MODERN, NETWORKS, POLICED, Network
 from runtime.pods import Pod, assert_detached, life_of_two_pods
+from runtime.policies import life_under_policies
 from support.image import PAGE
 from support.leftovers import assert_nothing_left, snapshot
 from support.needs import RUNTIMES, needs
@@ -18,10 +20,8 @@ from support.node import PLUGIN_DIR, Daemon, Node
 
 OCICNI = str(RUNTIMES / "bin" / "ocicni")
 
-pytestmark = [
-    needs(OCICNI, "busybox", "iptables", f"{PLUGIN_DIR}/portmap"),
-    pytest.mark.parametrize("network", [*NETWORKS, MODERN], ids=str, indirect=True),
-]
+pytestmark = needs(OCICNI, "busybox", "iptables", f"{PLUGIN_DIR}/portmap")
+every_network = pytest.mark.parametrize("network", [*NETWORKS, MODERN], ids=str, indirect=True)
 
 
 class Ocicni:
@@ -81,10 +81,12 @@ def client(node: Node, network: Network) -> Ocicni:
     return Ocicni(node, network)
 
 
+@every_network
 def test_two_pods_come_and_go(node: Node, client: Ocicni, network: Network) -> None:
     life_of_two_pods(node, client, network)
 
 
+@every_network
 def test_gc_removes_what_a_vanished_pod_left(node: Node, client: Ocicni, network: Network) -> None:
     """After a pod that went without DEL, GC leaves only the pod that is still valid."""
     valid = client.attach("valid")
@@ -93,3 +95,10 @@ def test_gc_removes_what_a_vanished_pod_left(node: Node, client: Ocicni, network
     client.call("gc", "valid")
     assert_nothing_left(node, before, network.residue)
     client.detach(valid)
+
+
+@pytest.mark.parametrize("network", POLICED, ids=str, indirect=True)
+def test_policies_are_in_force(
+    node: Node, client: Ocicni, network: Network, cnidaria: Callable[..., str]
+) -> None:
+    life_under_policies(node, client, network, cnidaria)

@@ -6,12 +6,14 @@ It calls VERSION with a namespace, an interface and a path that are all just ``d
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from runtime.networks import Network
+from runtime.networks import POLICED, Network
 from runtime.pods import Pod, assert_addresses, assert_node_reaches, life_of_two_pods
+from runtime.policies import life_under_policies
 from support.image import NAME
 from support.leftovers import assert_nothing_left, snapshot
 from support.needs import needs
@@ -97,3 +99,10 @@ def test_stopped_and_started_again(node: Node, client: Podman, network: Network)
     assert_node_reaches(node, pod)
     client.detach(pod)
     assert_nothing_left(node, before, network.residue)
+
+
+@pytest.mark.parametrize("network", POLICED, ids=str, indirect=True)
+def test_policies_are_in_force(
+    node: Node, client: Podman, network: Network, cnidaria: Callable[..., str]
+) -> None:
+    life_under_policies(node, client, network, cnidaria)

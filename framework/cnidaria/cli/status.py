@@ -71,9 +71,8 @@ def lines(found: dict[str, Any]) -> list[str]:
         text = [f"agent     none on {found['socket']}: every call runs one-shot"]
     for name, one in sorted(found["networks"].items()):
         prefixes = ", ".join(one["prefixes"]) or "no prefixes of its own"
-        text.append(
-            f"network   {name} ({one['type']}): {prefixes} by {one['uplink'] or 'no uplink'}"
-        )
+        types, uplink = ", ".join(one["types"]), one["uplink"] or "no uplink"
+        text.append(f"network   {name} ({types}): {prefixes} by {uplink}")
         text += [
             f"  node    {peer['name']}: {', '.join(peer['prefixes'])}" for peer in one["peers"]
         ]

@@ -142,7 +142,7 @@ class Keeper:
     def _report(self, opened: Iterable[Opened]) -> None:
         """Tell ``cnidaria status`` what there is."""
         told = {
-            "networks": dict(map(describe, opened)),
+            "networks": described(opened),
             "problems": self.all_problems(),
             "repairs": dict(self.repairer.counts),
         }
@@ -305,12 +305,18 @@ def clash(own: Iterable[Range], others: Mapping[str, Iterable[Range]], name: str
     return ""
 
 
-def describe(one: Opened) -> tuple[str, dict[str, Any]]:
-    """A network for people, by name."""
-    return one.net.name, {
-        "type": one.conf.type,
-        "prefixes": one.net.prefixes,
-        "uplink": one.net.node.uplink,
-        "node": one.net.node.name,
-        "peers": [asdict(peer) for peer in one.net.peers],
-    }
+def described(opened: Iterable[Opened]) -> dict[str, dict[str, Any]]:
+    """The networks for people, by name; of the plugins that one chains the first gives pods their
+    addresses.
+    """
+    networks: dict[str, dict[str, Any]] = {}
+    for one in opened:
+        parts = {
+            "types": [],
+            "prefixes": one.net.prefixes,
+            "uplink": one.net.node.uplink,
+            "node": one.net.node.name,
+            "peers": [asdict(peer) for peer in one.net.peers],
+        }
+        networks.setdefault(one.net.name, parts)["types"].append(one.conf.type)
+    return networks

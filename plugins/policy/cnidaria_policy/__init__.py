@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from ipaddress import ip_interface
 from typing import Any
 
@@ -42,7 +42,7 @@ class Policy(Mode[PolicyConfig]):
                 "cnidaria-policy: there is no prevResult",
                 "it connects no pods itself: put it into the chain after a plugin that does",
             )
-        namespace, name = pod_name(request)
+        namespace, name = pod_name(request.args, request.container_id)
         pod = PolicyPod(
             network=net.name,
             id=f"{request.container_id}/{request.ifname}",
@@ -52,6 +52,7 @@ class Policy(Mode[PolicyConfig]):
             ifname=request.ifname,
             host_ifname=host_side(before, request.ifname),
             labels=labels(request),
+            is_kubernetes=all(request.args.get(one) for one in POD_NAME),
             config=msgspec.to_builtins(net.config),
         )
         return Plan([pod], result=before)
@@ -81,11 +82,14 @@ class Policy(Mode[PolicyConfig]):
         return samples(enforcer, host) if enforcer else [IN_FORCE.sample(0, net.name)]
 
 
-def pod_name(request: Request) -> tuple[str, str]:
-    """Namespace and name of the pod; of a container without Kubernetes ``default`` and its id."""
-    namespace = request.args.get("K8S_POD_NAMESPACE", "")
-    name = request.args.get("K8S_POD_NAME", "")
-    return (namespace, name) if namespace and name else ("default", request.container_id)
+POD_NAME = ("K8S_POD_NAMESPACE", "K8S_POD_NAME")
+"""Kubernetes gives both; podman gives its container's name alone."""
+
+
+def pod_name(args: Mapping[str, str], container_id: str) -> tuple[str, str]:
+    """Namespace and name of the pod; what is not told is ``default`` and the container's id."""
+    namespace, name = (args.get(one) for one in POD_NAME)
+    return namespace or "default", name or container_id
 
 
 def host_side(before: Result, ifname: str) -> str:

@@ -116,8 +116,12 @@ class TableDriver(Driver["PolicyTable"]):
                 yield PolicyTable(network=network)
 
     def differences(self, session: Session, obj: PolicyTable) -> Iterator[Difference]:
-        """What differs, in a few words."""
-        enforcer = ENFORCERS.open(session, obj.network, obj.config)
+        """What differs, in a few words. That it cannot be known must not keep others back."""
+        try:
+            enforcer = ENFORCERS.open(session, obj.network, obj.config)
+        except KernelError as error:
+            yield Difference(obj, "content", "as compiled", str(error))
+            return
         if wrong := enforcer.wrong(session.namespace):
             yield Difference(obj, "content", "as compiled", f"{wrong} elements differ")
         unset = list(bridges.unset(session, obj))

@@ -157,8 +157,7 @@ class Enforcer:
             KernelError: EAGAIN: it is not known what policies see of the pod; others: the kernel
                 refuses, or does not have what it took.
         """
-        if pod.is_kubernetes:
-            self._find(pod)
+        self._find(pod)
         with self._lock:
             if not self._stale.isdisjoint(pod.addresses):
                 self._forget(namespace)
@@ -175,8 +174,7 @@ class Enforcer:
 
     def _find(self, pod: PolicyPod) -> None:
         """Know the pod as its source has it, also where that has not told of it yet."""
-        why = self.sources.why_unknown(pod.namespace, pod.name)
-        if why:
+        if pod.is_kubernetes and (why := self.sources.why_unknown(pod.namespace, pod.name)):
             raise KernelError(NOT_YET, f"the policies of {pod}", why)
         with self._lock:
             self._look()

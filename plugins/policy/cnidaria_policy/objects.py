@@ -44,6 +44,7 @@ class PolicyPod(Object, frozen=True):
         id: of the attachment in its network.
         namespace, name: Kubernetes' names of the pod.
         labels: where no source knows the pod.
+        is_kubernetes: its names are Kubernetes', and its sources know them, or will.
         ifname: the pod's interface; ``addresses``: those on it.
         host_ifname: the interface on the node's side, ``""`` if nobody said.
         config: the mode's configuration.
@@ -58,6 +59,7 @@ class PolicyPod(Object, frozen=True):
     host_ifname: str = ""
     labels: Mapping[str, str] = {}
     config: Mapping[str, Any] = {}
+    is_kubernetes: bool = False
 
     DRIVER: ClassVar[Any] = PodDriver()
 
@@ -65,11 +67,6 @@ class PolicyPod(Object, frozen=True):
     def key(self) -> tuple[Any, ...]:
         """One for each attachment."""
         return ("policy_pod", self.network, self.id)
-
-    @property
-    def is_kubernetes(self) -> bool:
-        """Whether its names are Kubernetes', and not made of the container's id."""
-        return not self.id.startswith(f"{self.name}/")
 
     def parents(self) -> tuple[tuple[Any, ...], ...]:
         """The network's table."""

@@ -6,10 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cnidaria import NftTable, Result
-from cnidaria.cni.records import Interface
+from cnidaria import NftTable
 from cnidaria.kinds import Batch, Ruleset, difference
-from cnidaria_policy import host_side
 from cnidaria_policy.links import Content, Link, content
 
 NAMES = ("veth1", "veth2", "cali3")
@@ -64,24 +62,3 @@ def test_changes_lead_to_what_would_be_made_anew(
 def test_without_links_there_is_no_table() -> None:
     assert not content(TABLES[0], {})
     assert content(TABLES[0], {"veth1": Link("veth1", "shop/web", ("10.0.0.1",))})
-
-
-@pytest.mark.parametrize(
-    ("interfaces", "expected"),
-    [
-        ("br0 veth1 eth0@pod", "veth1"),
-        ("veth1 eth0@pod", "veth1"),
-        ("br0 veth1 eth0@pod bwp7", "veth1"),
-        ("eth0@pod veth1", "veth1"),
-        ("veth0 eth0@pod veth1 net1@pod", "veth0"),
-        ("eth0@pod", ""),
-        ("", ""),
-    ],
-)
-def test_the_nodes_end_of_a_pods_link(interfaces: str, expected: str) -> None:
-    """Of the bridge plugin, ptp, bridge and bandwidth, others."""
-    made = []
-    for one in interfaces.split():
-        name, _, sandbox = one.partition("@")
-        made.append(Interface(name, sandbox=sandbox))
-    assert host_side(Result(interfaces=tuple(made)), "eth0") == expected
