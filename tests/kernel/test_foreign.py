@@ -171,6 +171,18 @@ CASES: dict[str, tuple[str, list[str]]] = {
         "chain c { type filter hook prerouting priority raw; fib saddr . iif oif 0 drop; }",
         NOTHING,
     ),
+    "all but addresses that a route leads back to": (
+        "chain c { type filter hook prerouting priority raw; fib saddr . iif oif exists accept;"
+        " drop; }",
+        NOTHING,
+    ),
+    "addresses that a route leads back to": (
+        "chain c { type filter hook prerouting priority raw; fib saddr . iif oif exists drop; }",
+        [
+            "c 1 rules drops all connections from pods to elsewhere, to pods from elsewhere, "
+            "from the node to pods, between pods"
+        ],
+    ),
     "what has no SYN": (
         f"chain c {{ {FORWARD} tcp flags & (fin | syn | rst | ack) != syn ct state new drop; }}",
         NOTHING,
