@@ -39,7 +39,7 @@ class AddressPool:
     raises `InvalidAddress`, or `TypeError` if it is of another type.
 
     Its length is the number of leases. Two pools are equal if they hold the same and go on in the
-    same way.
+    same way; either may be a `JournaledPool`, or a snapshot.
     """
 
     def __new__(
@@ -157,8 +157,8 @@ class AddressPool:
 class AddressPoolSnapshot:
     """An `AddressPool` as it was at one moment: it never changes. Made by `AddressPool.snapshot`.
 
-    Methods are as the pool's. Two are equal if their pools held the same, and would have gone on
-    in the same way.
+    Methods are as the pool's. It equals what holds the same and goes on in the same way: a snapshot
+    or a pool.
     """
 
     def owner_of(self, address: _Address) -> str | None:
@@ -210,6 +210,9 @@ class JournaledPool:
     Methods are as `AddressPool`'s; those that change something raise `JournalError` if it cannot
     be written, and `ValueError` once the journal is closed. Calls from several threads are safe;
     what one reads may be about to be written for another.
+
+    It equals what holds the same and goes on in the same way: a journaled pool, whatever its file,
+    an `AddressPool` or a snapshot. A closed one equals nothing but itself.
     """
 
     def __new__(
@@ -276,6 +279,12 @@ class JournaledPool:
 
     def diff(self, later: _Pool) -> list[_Change]:
         """Return what changed hands up to `later`: see `AddressPoolSnapshot.diff`."""
+
+    def to_bytes(self) -> bytes:
+        """Return the pool as bytes, of which `AddressPool.from_bytes` makes one without a journal.
+
+        A journaled pool itself is made of its file.
+        """
 
     def compact(self) -> None:
         """Begin the journal anew, with the pool as it is.
@@ -497,7 +506,10 @@ class BlockChange:
 
 @final
 class BlockPoolSnapshot:
-    """A `BlockPool` as it was at one moment: it never changes. Made by `BlockPool.snapshot`."""
+    """A `BlockPool` as it was at one moment: it never changes. Made by `BlockPool.snapshot`.
+
+    It equals what holds the same blocks by the same rules: a snapshot or a pool.
+    """
 
     def routes(self) -> list[tuple[str, str]]:
         """See `BlockPool.routes`."""
@@ -508,12 +520,19 @@ class BlockPoolSnapshot:
         `None` is for no route. Blocks that did not change are only passed over.
         """
 
-    def __eq__(self, other: object, /) -> bool: ...
+    def to_bytes(self) -> bytes:
+        """Return what `BlockPool.from_bytes` makes a pool of."""
+
     def __len__(self) -> int:
         """Return how many blocks somebody had."""
 
     def __iter__(self) -> Iterator[str]:
         """Iterate over the blocks that somebody had, in order."""
+
+    def __contains__(self, prefix: _Prefix, /) -> bool:
+        """Return whether the prefix is a block that somebody had."""
+
+    def __eq__(self, other: object, /) -> bool: ...
 
 @final
 class PolicyReason:
@@ -599,6 +618,8 @@ class PolicyFilter:
     def __hash__(self) -> int: ...
     def __eq__(self, other: object, /) -> bool: ...
 
+_Part: TypeAlias = Literal["endpoints", "blocks", "subjects", "rows", "filters", "reasons"]
+
 @final
 class PolicyTables:
     """The policies in force, compiled: what a kernel needs to decide as the engine does.
@@ -649,6 +670,15 @@ class PolicyTables:
     @property
     def reasons(self) -> dict[int, PolicyReason]:
         """The reasons that the filters name."""
+    def diff(self, later: PolicyTables) -> PolicyChanges:
+        """Return what is different in `later`; ids mean the same if both are of one engine."""
+
+    def __len__(self) -> int:
+        """Return how many elements all parts have."""
+
+    def __iter__(self) -> Iterator[tuple[_Part, Any, Any]]:
+        """Iterate over (part, key, value): the parts as they are listed here, each in order."""
+
     def __eq__(self, other: object, /) -> bool: ...
 
 @final
@@ -679,6 +709,11 @@ class PolicyChanges:
     def reasons(self) -> dict[int, PolicyReason | None]: ...
     def __len__(self) -> int:
         """Return how many elements differ."""
+
+    def __iter__(self) -> Iterator[tuple[_Part, Any, Any]]:
+        """Iterate over (part, key, value or `None`): the parts as listed here, each in order."""
+
+    def __eq__(self, other: object, /) -> bool: ...
 
 @final
 class Verdict:
@@ -757,7 +792,9 @@ class PolicyEngine:
         `protocol`: TCP (the default), UDP, SCTP, ICMP, ICMPv6, or an IP protocol number. `port`:
         the destination port, for TCP, UDP and SCTP only.
 
-        Raises `UnknownPod`, `InvalidAddress`, and `ValueError` for a protocol or port that is none.
+        Raises `UnknownPod`, `InvalidAddress`, `NoCommonFamily` if one side has IPv4 addresses alone
+        and the other IPv6 (there is no such connection), and `ValueError` for a protocol or port
+        that is none.
         """
 
     def verdicts(
@@ -779,7 +816,8 @@ class PolicyEngine:
         * `ports`: u16 of shape (n,) in host order, which count for TCP, UDP and SCTP;
         * `out`: u8 of shape (n,), writable; a new memoryview without it. It is returned.
 
-        What is said is 1 where both sides allow, 0 where one denies, all of one version.
+        What is said is 1 where both sides allow, 0 where one denies, or where one address is IPv4
+        and the other IPv6: there is no such connection. All is said of one version.
 
         Raises `InvalidBuffer`, `TypeError` for what has no buffer.
         """
@@ -799,7 +837,7 @@ class PolicyEngine:
         """
 
     def diff(
-        self, later: PolicyEngine
+        self, later: PolicyEngine | PolicyEngineSnapshot
     ) -> list[tuple[str, str | None, str, Literal["added", "removed", "changed"]]]:
         """Return (kind, namespace, name, what became of it) of objects that differ, in order."""
 
@@ -825,10 +863,11 @@ class PolicyEngine:
     def reason(self, reason: int) -> PolicyReason:
         """Return the reason of this id; `KeyError` if there is none."""
 
-    def snapshot(self) -> PolicyEngine:
-        """Return an engine with the same objects, version and ids, at no cost.
+    def snapshot(self) -> PolicyEngineSnapshot:
+        """Return the engine as it is now, for good, with its version and ids; it takes no time.
 
-        The two share everything; the first of them that is changed makes a copy for that.
+        The two share everything. The first change of the engine makes a copy for that, if the
+        snapshot is still kept.
         """
 
     def __len__(self) -> int:
@@ -838,7 +877,71 @@ class PolicyEngine:
         """Iterate over (kind, namespace, name) of all objects, by kind, namespace and name."""
 
     def __eq__(self, other: object, /) -> bool:
-        """Return whether both have the same objects; versions and ids do not count."""
+        """Return whether both have the same objects; versions and ids do not count.
+
+        The other one may be a snapshot.
+        """
+
+@final
+class PolicyEngineSnapshot:
+    """A `PolicyEngine` as it was at one moment: it never changes. Made by `PolicyEngine.snapshot`.
+
+    Methods are as the engine's.
+    """
+
+    @property
+    def version(self) -> int:
+        """The version that the engine had."""
+
+    def verdict(
+        self, src: str, dst: str, protocol: str | int | None = None, port: int | None = None
+    ) -> Verdict:
+        """See `PolicyEngine.verdict`."""
+
+    def verdicts(
+        self,
+        src: Buffer,
+        dst: Buffer,
+        protocols: Buffer,
+        ports: Buffer,
+        *,
+        out: Buffer | None = None,
+    ) -> memoryview:
+        """See `PolicyEngine.verdicts`."""
+
+    def reachable(
+        self, protocol: str | int | None = None, port: int | None = None
+    ) -> tuple[list[list[str]], memoryview]:
+        """See `PolicyEngine.reachable`."""
+
+    def diff(
+        self, later: PolicyEngine | PolicyEngineSnapshot
+    ) -> list[tuple[str, str | None, str, Literal["added", "removed", "changed"]]]:
+        """Return (kind, namespace, name, what became of it) of objects that differ, in order."""
+
+    def to_bytes(self) -> bytes:
+        """Return what `PolicyEngine.from_bytes` makes an engine of."""
+
+    def tables(self, node: str | None = None) -> PolicyTables:
+        """See `PolicyEngine.tables`."""
+
+    def changes_since(self, version: int, node: str | None = None) -> PolicyChanges:
+        """Return what is different from the tables of an earlier version of the engine.
+
+        Raises `HistoryLost` as `PolicyEngine.changes_since`.
+        """
+
+    def reason(self, reason: int) -> PolicyReason:
+        """Return the reason of this id; `KeyError` if there is none."""
+
+    def __len__(self) -> int:
+        """Return how many objects there were."""
+
+    def __iter__(self) -> Iterator[tuple[str, str | None, str]]:
+        """Iterate over (kind, namespace, name) of all objects, by kind, namespace and name."""
+
+    def __eq__(self, other: object, /) -> bool:
+        """Return whether both have the same objects, as `PolicyEngine` does."""
 
 _Routes: TypeAlias = Iterable[tuple[_Prefix, int]]
 _RouteChange: TypeAlias = tuple[str, int | None, int | None]
@@ -873,7 +976,7 @@ class RouteTable:
     one version, and release the GIL.
 
     Its length is the number of routes; iterating goes through the prefixes that are there now. Two
-    tables are equal if they have the same routes.
+    tables are equal if they have the same routes; either may be a snapshot.
     """
 
     NO_VALUE: Final = 4294967295

@@ -17,6 +17,7 @@ __all__ = [
     "InvalidValue",
     "JournalError",
     "MalformedBytes",
+    "NoCommonFamily",
     "PolicyError",
     "PoolError",
     "PoolExhausted",
@@ -169,6 +170,20 @@ class UnknownPod(PolicyError, KeyError):
     def __str__(self) -> str:
         """Name the pod."""
         return f"no pod {self.pod} with an address is known"
+
+
+class NoCommonFamily(PolicyError, ValueError):
+    """One side has IPv4 addresses alone and the other IPv6: no connection is possible."""
+
+    def __init__(self, src: str, dst: str) -> None:
+        """Keep both sides, pods or addresses."""
+        super().__init__(src, dst)
+        self.src = src
+        self.dst = dst
+
+    def __str__(self) -> str:
+        """Name both sides."""
+        return f"{self.src} and {self.dst} have no address family in common"
 
 
 class HistoryLost(PolicyError, LookupError):

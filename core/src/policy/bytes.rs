@@ -1,6 +1,6 @@
 //! The objects of an engine as bytes, read as hostile.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -111,8 +111,10 @@ fn sorted<T: Ord>(list: &[T]) -> bool {
 }
 
 fn check_addresses(addresses: &[IpAddr]) -> Result<(), &'static str> {
-    let once = addresses.iter().enumerate().all(|(at, one)| !addresses[..at].contains(one));
-    if once && addresses.iter().all(|one| one.to_canonical() == *one) {
+    let mut seen = HashSet::new();
+    if addresses.iter().all(|one| seen.insert(one))
+        && addresses.iter().all(|one| one.to_canonical() == *one)
+    {
         return Ok(());
     }
     Err("its addresses are not canonical, or not distinct")

@@ -14,6 +14,8 @@ pub enum Error {
     Invalid(Box<Invalid>),
     /// No pod of this `namespace/name` is known, or it has no address.
     UnknownPod(String),
+    /// One end has IPv4 addresses alone, the other one IPv6.
+    NoCommonFamily(String, String),
     /// The history does not reach back to this version.
     HistoryLost {
         /// The version that was asked for.
@@ -76,6 +78,9 @@ impl fmt::Display for Error {
         match self {
             Self::Invalid(invalid) => invalid.fmt(f),
             Self::UnknownPod(key) => write!(f, "no pod {key} with an address is known"),
+            Self::NoCommonFamily(src, dst) => {
+                write!(f, "{src} and {dst} have no address family in common")
+            }
             Self::HistoryLost { since, oldest, version } => write!(
                 f,
                 "version {since} is not in the history, which has {oldest} to {version}: \

@@ -107,6 +107,23 @@ impl Tables {
         }
     }
 
+    /// How many elements there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.endpoints.len()
+            + self.blocks.len()
+            + self.subjects.len()
+            + self.rows.len()
+            + self.filters.len()
+            + self.reasons.len()
+    }
+
+    /// Whether there is no element.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
     /// What has to be done to the earlier tables to get these.
     #[must_use]
     pub fn since(&self, before: &Self) -> Changes {

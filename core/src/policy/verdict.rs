@@ -1,5 +1,6 @@
 //! Questions and answers.
 
+use std::fmt;
 use std::net::IpAddr;
 
 use super::filter::Decision;
@@ -11,6 +12,15 @@ pub enum End<'a> {
     Pod(&'a str),
     /// Whatever has this address.
     Address(IpAddr),
+}
+
+impl fmt::Display for End<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Pod(key) => f.write_str(key),
+            Self::Address(address) => address.fmt(f),
+        }
+    }
 }
 
 /// The decisions of both sides.

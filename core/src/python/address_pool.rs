@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use pyo3::exceptions::PyValueError;
+use pyo3::exceptions::{PyOverflowError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::sync::MutexExt;
 use pyo3::types::{PyBytes, PyDict, PyInt, PyIterator, PyList, PyString};
@@ -53,15 +53,28 @@ pub fn of_family(value: &Bound<'_, PyAny>, family: u8) -> PyResult<IpAddr> {
     address::address(value, family)
 }
 
-/// A pool as it is, or a snapshot.
-pub fn snapshot_of(value: &Bound<'_, PyAny>) -> PyResult<Arc<Snapshot>> {
-    if let Ok(pool) = value.cast::<AddressPool>() {
-        return Ok(Arc::new(pool.get().lock(value.py()).snapshot()));
+/// A pool as it is now, or a snapshot.
+pub struct Pool(pub Arc<Snapshot>);
+
+impl<'a, 'py> FromPyObject<'a, 'py> for Pool {
+    type Error = PyErr;
+
+    fn extract(given: Borrowed<'a, 'py, PyAny>) -> PyResult<Self> {
+        if let Ok(pool) = given.cast::<AddressPool>() {
+            return Ok(Self(Arc::new(pool.get().lock(given.py()).snapshot())));
+        }
+        if let Ok(pool) = given.cast::<JournaledPool>() {
+            return Ok(Self(Arc::new(pool.get().open()?.snapshot())));
+        }
+        Ok(Self(given.cast::<AddressPoolSnapshot>()?.get().snapshot.clone()))
     }
-    if let Ok(pool) = value.cast::<JournaledPool>() {
-        return Ok(Arc::new(pool.get().open()?.snapshot()));
+}
+
+impl Pool {
+    /// Whether both hold the same, and go on in the same way.
+    pub fn equals(&self, py: Python<'_>, own: &Snapshot) -> bool {
+        std::ptr::eq(own, &*self.0) || py.detach(|| *own == *self.0)
     }
-    Ok(value.cast::<AddressPoolSnapshot>()?.get().snapshot.clone())
 }
 
 pub type Leases = Vec<(Text, String)>;
@@ -94,6 +107,14 @@ pub fn changes(py: Python<'_>, before: &Snapshot, after: &Snapshot) -> Changes {
     let name = |owner: Option<ipam::Owner>| owner.map(|owner| owner.to_string());
     let row = |change: Change| (Text(change.address), name(change.before), name(change.after));
     py.detach(|| before.diff(after)).into_iter().map(row).collect()
+}
+
+/// A number that Python gives; one too large is infinite, which [`seconds`] refuses by its name.
+pub fn float(given: &Bound<'_, PyAny>) -> PyResult<f64> {
+    match given.extract::<f64>() {
+        Err(error) if error.is_instance_of::<PyOverflowError>(given.py()) => Ok(f64::INFINITY),
+        other => other,
+    }
 }
 
 pub fn seconds(name: &str, value: f64) -> PyResult<Duration> {
@@ -135,7 +156,11 @@ pub fn made(
 impl AddressPool {
     #[new]
     #[pyo3(signature = (ranges, exclude = vec![], cooldown = 0.0))]
-    fn new(ranges: Vec<(String, String)>, exclude: Vec<String>, cooldown: f64) -> PyResult<Self> {
+    fn new(
+        ranges: Vec<(String, String)>,
+        exclude: Vec<String>,
+        #[pyo3(from_py_with = float)] cooldown: f64,
+    ) -> PyResult<Self> {
         let pool = made(&ranges, &exclude, cooldown)?;
         Ok(Self { family: pool.family(), pool: Mutex::new(pool) })
     }
@@ -147,7 +172,7 @@ impl AddressPool {
         py: Python<'_>,
         owner: &str,
         address: Option<&Bound<'_, PyAny>>,
-        now: f64,
+        #[pyo3(from_py_with = float)] now: f64,
         reserved: bool,
     ) -> PyResult<Text> {
         let now = seconds("now", now)?;
@@ -170,7 +195,7 @@ impl AddressPool {
         &self,
         py: Python<'_>,
         address: &Bound<'_, PyAny>,
-        released_at: f64,
+        #[pyo3(from_py_with = float)] released_at: f64,
     ) -> PyResult<()> {
         let (address, released_at) = (self.address(address)?, seconds("released_at", released_at)?);
         self.lock(py).restore_cooling(address, released_at)?;
@@ -183,7 +208,7 @@ impl AddressPool {
         &self,
         py: Python<'py>,
         address: &Bound<'py, PyAny>,
-        now: f64,
+        #[pyo3(from_py_with = float)] now: f64,
         used: bool,
     ) -> PyResult<Option<Bound<'py, PyString>>> {
         let (address, now) = (self.address(address)?, seconds("now", now)?);
@@ -196,7 +221,7 @@ impl AddressPool {
         &self,
         py: Python<'_>,
         owner: &str,
-        now: f64,
+        #[pyo3(from_py_with = float)] now: f64,
         used: bool,
     ) -> PyResult<Vec<Text>> {
         let now = seconds("now", now)?;
@@ -260,9 +285,9 @@ impl AddressPool {
     }
 
     #[doc = docs!(AddressPool diff)]
-    fn diff(&self, py: Python<'_>, later: &Bound<'_, PyAny>) -> PyResult<Changes> {
+    fn diff(&self, py: Python<'_>, later: Pool) -> Changes {
         let before = self.lock(py).snapshot();
-        Ok(changes(py, &before, &*snapshot_of(later)?))
+        changes(py, &before, &later.0)
     }
 
     #[doc = docs!(AddressPool to_bytes)]
@@ -292,15 +317,11 @@ impl AddressPool {
         addresses(py, snapshot.leases())
     }
 
-    fn __eq__(&self, py: Python<'_>, other: &Bound<'_, PyAny>) -> bool {
-        let Ok(other) = other.cast::<Self>() else {
-            return false;
-        };
-        // One after the other, each lock given back: they may be the same, or be taken the other
-        // way round by somebody else.
+    fn __eq__(&self, py: Python<'_>, other: Pool) -> bool {
+        // The other's lock was given back: they may be the same, or be taken the other way round by
+        // somebody else.
         let own = self.lock(py).snapshot();
-        let other = other.get().lock(py).snapshot();
-        py.detach(|| own == other)
+        other.equals(py, &own)
     }
 
     fn __repr__(&self, py: Python<'_>) -> String {
@@ -348,8 +369,8 @@ impl AddressPoolSnapshot {
     }
 
     #[doc = docs!(AddressPoolSnapshot diff)]
-    fn diff(&self, py: Python<'_>, later: &Bound<'_, PyAny>) -> PyResult<Changes> {
-        Ok(changes(py, &self.snapshot, &*snapshot_of(later)?))
+    fn diff(&self, py: Python<'_>, later: Pool) -> Changes {
+        changes(py, &self.snapshot, &later.0)
     }
 
     #[doc = docs!(AddressPoolSnapshot to_bytes)]
@@ -369,11 +390,8 @@ impl AddressPoolSnapshot {
         addresses(py, self.snapshot.leases())
     }
 
-    fn __eq__(&self, py: Python<'_>, other: &Bound<'_, PyAny>) -> bool {
-        other.cast::<Self>().is_ok_and(|other| {
-            let (own, other) = (&self.snapshot, &other.get().snapshot);
-            Arc::ptr_eq(own, other) || py.detach(|| own == other)
-        })
+    fn __eq__(&self, py: Python<'_>, other: Pool) -> bool {
+        other.equals(py, &self.snapshot)
     }
 
     fn __repr__(&self) -> String {

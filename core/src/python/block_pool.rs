@@ -30,8 +30,7 @@ pub struct BlockChange {
 }
 
 #[doc = docs!(BlockPoolSnapshot)]
-#[pyclass(frozen, eq, module = "cnidaria_core")]
-#[derive(PartialEq)]
+#[pyclass(frozen, module = "cnidaria_core")]
 pub struct BlockPoolSnapshot {
     snapshot: Arc<ipam::BlockSnapshot>,
 }
@@ -50,6 +49,20 @@ impl BlockPool {
     fn of(pool: ipam::BlockPool) -> Self {
         let family = if pool.cidr().address().is_ipv4() { 4 } else { 6 };
         Self { pool: Mutex::new(pool), family }
+    }
+}
+
+/// A pool as it is now, or a snapshot.
+struct Pool(Arc<ipam::BlockSnapshot>);
+
+impl<'a, 'py> FromPyObject<'a, 'py> for Pool {
+    type Error = PyErr;
+
+    fn extract(given: Borrowed<'a, 'py, PyAny>) -> PyResult<Self> {
+        if let Ok(pool) = given.cast::<BlockPool>() {
+            return Ok(Self(Arc::new(pool.get().lock(given.py()).snapshot())));
+        }
+        Ok(Self(given.cast::<BlockPoolSnapshot>()?.get().snapshot.clone()))
     }
 }
 
@@ -76,15 +89,11 @@ type RouteChanges = Vec<(String, Option<String>, Option<String>)>;
 fn route_changes(
     py: Python<'_>,
     before: &ipam::BlockSnapshot,
-    after: &Bound<'_, PyAny>,
-) -> PyResult<RouteChanges> {
-    let after = match after.cast::<BlockPool>() {
-        Ok(pool) => Arc::new(pool.get().lock(py).snapshot()),
-        Err(_) => Arc::clone(&after.cast::<BlockPoolSnapshot>()?.get().snapshot),
-    };
+    after: &ipam::BlockSnapshot,
+) -> RouteChanges {
     let name = |node: Option<Arc<str>>| node.map(|node| node.to_string());
-    let changes = py.detach(|| before.diff(&after)).into_iter();
-    Ok(changes.map(|row| (row.prefix.to_string(), name(row.before), name(row.after))).collect())
+    let changes = py.detach(|| before.diff(after)).into_iter();
+    changes.map(|row| (row.prefix.to_string(), name(row.before), name(row.after))).collect()
 }
 
 #[pymethods]
@@ -244,14 +253,15 @@ impl BlockPool {
     }
 
     #[doc = docs!(BlockPool diff)]
-    fn diff(&self, py: Python<'_>, later: &Bound<'_, PyAny>) -> PyResult<RouteChanges> {
+    fn diff(&self, py: Python<'_>, later: Pool) -> RouteChanges {
         let before = self.lock(py).snapshot();
-        route_changes(py, &before, later)
+        route_changes(py, &before, &later.0)
     }
 
     #[doc = docs!(BlockPool to_bytes)]
     fn to_bytes<'py>(&self, py: Python<'py>) -> Bound<'py, PyBytes> {
-        PyBytes::new(py, &self.lock(py).to_bytes())
+        let snapshot = self.lock(py).snapshot();
+        PyBytes::new(py, &py.detach(|| snapshot.to_bytes()))
     }
 
     #[doc = docs!(BlockPool from_bytes)]
@@ -275,13 +285,10 @@ impl BlockPool {
         PyList::new(py, blocks)?.try_iter()
     }
 
-    fn __eq__(&self, py: Python<'_>, other: &Bound<'_, PyAny>) -> bool {
-        // One after the other: two threads may compare the same two pools the other way round.
-        other.cast::<Self>().is_ok_and(|other| {
-            let own = self.lock(py).to_bytes();
-            let other = other.get().lock(py).to_bytes();
-            own == other
-        })
+    fn __eq__(&self, py: Python<'_>, other: Pool) -> bool {
+        // The other's lock was given back: two threads may compare two pools both ways round.
+        let own = self.lock(py).snapshot();
+        py.detach(|| own == *other.0)
     }
 
     fn __repr__(&self, py: Python<'_>) -> String {
@@ -342,8 +349,13 @@ impl BlockPoolSnapshot {
     }
 
     #[doc = docs!(BlockPoolSnapshot diff)]
-    fn diff(&self, py: Python<'_>, later: &Bound<'_, PyAny>) -> PyResult<RouteChanges> {
-        route_changes(py, &self.snapshot, later)
+    fn diff(&self, py: Python<'_>, later: Pool) -> RouteChanges {
+        route_changes(py, &self.snapshot, &later.0)
+    }
+
+    #[doc = docs!(BlockPoolSnapshot to_bytes)]
+    fn to_bytes<'py>(&self, py: Python<'py>) -> Bound<'py, PyBytes> {
+        PyBytes::new(py, &py.detach(|| self.snapshot.to_bytes()))
     }
 
     fn __len__(&self) -> usize {
@@ -353,6 +365,14 @@ impl BlockPoolSnapshot {
     fn __iter__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyIterator>> {
         let blocks: Vec<String> = self.snapshot.blocks().map(|prefix| prefix.to_string()).collect();
         PyList::new(py, blocks)?.try_iter()
+    }
+
+    fn __contains__(&self, prefix: &Bound<'_, PyAny>) -> PyResult<bool> {
+        Ok(self.snapshot.contains(address::prefix(prefix)?))
+    }
+
+    fn __eq__(&self, py: Python<'_>, other: Pool) -> bool {
+        py.detach(|| *self.snapshot == *other.0)
     }
 
     fn __repr__(&self) -> String {

@@ -29,6 +29,7 @@ import_exception!(cnidaria_core.errors, InvalidPrefix);
 import_exception!(cnidaria_core.errors, InvalidValue);
 import_exception!(cnidaria_core.errors, JournalError);
 import_exception!(cnidaria_core.errors, MalformedBytes);
+import_exception!(cnidaria_core.errors, NoCommonFamily);
 import_exception!(cnidaria_core.errors, PoolExhausted);
 import_exception!(cnidaria_core.errors, UnknownPod);
 
@@ -77,6 +78,7 @@ impl From<policy::Error> for PyErr {
         match error {
             policy::Error::Invalid(invalid) => invalid_object(*invalid),
             policy::Error::UnknownPod(key) => UnknownPod::new_err(key),
+            policy::Error::NoCommonFamily(src, dst) => NoCommonFamily::new_err((src, dst)),
             policy::Error::HistoryLost { since, oldest, version } => {
                 HistoryLost::new_err((since, oldest, version))
             }

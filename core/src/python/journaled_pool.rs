@@ -6,11 +6,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyIterator, PyString};
+use pyo3::types::{PyBytes, PyDict, PyIterator, PyString};
 
 use super::address_pool::{
-    AddressPoolSnapshot, Changes, Leases, addresses, changes, leases, made, of_family, seconds,
-    snapshot_of, stats,
+    AddressPoolSnapshot, Changes, Leases, Pool, addresses, changes, float, leases, made, of_family,
+    seconds, stats,
 };
 use super::errors::of_journal;
 use super::text::Text;
@@ -55,7 +55,7 @@ impl JournaledPool {
         path: PathBuf,
         ranges: Vec<(String, String)>,
         exclude: Vec<String>,
-        cooldown: f64,
+        #[pyo3(from_py_with = float)] cooldown: f64,
         sync: bool,
     ) -> PyResult<Self> {
         let pool = made(&ranges, &exclude, cooldown)?;
@@ -72,7 +72,7 @@ impl JournaledPool {
         py: Python<'_>,
         owner: &str,
         address: Option<&Bound<'_, PyAny>>,
-        now: f64,
+        #[pyo3(from_py_with = float)] now: f64,
         reserved: bool,
     ) -> PyResult<Text> {
         let now = seconds("now", now)?;
@@ -90,7 +90,7 @@ impl JournaledPool {
         &self,
         py: Python<'_>,
         address: &Bound<'_, PyAny>,
-        now: f64,
+        #[pyo3(from_py_with = float)] now: f64,
         used: bool,
     ) -> PyResult<Option<String>> {
         let (address, now) = (self.address(address)?, seconds("now", now)?);
@@ -104,7 +104,7 @@ impl JournaledPool {
         &self,
         py: Python<'_>,
         owner: &str,
-        now: f64,
+        #[pyo3(from_py_with = float)] now: f64,
         used: bool,
     ) -> PyResult<Vec<Text>> {
         let now = seconds("now", now)?;
@@ -170,9 +170,15 @@ impl JournaledPool {
     }
 
     #[doc = docs!(JournaledPool diff)]
-    fn diff(&self, py: Python<'_>, later: &Bound<'_, PyAny>) -> PyResult<Changes> {
+    fn diff(&self, py: Python<'_>, later: Pool) -> PyResult<Changes> {
         let before = self.open()?.snapshot();
-        Ok(changes(py, &before, &*snapshot_of(later)?))
+        Ok(changes(py, &before, &later.0))
+    }
+
+    #[doc = docs!(JournaledPool to_bytes)]
+    fn to_bytes<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyBytes>> {
+        let snapshot = self.open()?.snapshot();
+        Ok(PyBytes::new(py, &py.detach(|| snapshot.to_bytes())))
     }
 
     #[doc = docs!(JournaledPool compact)]
@@ -221,6 +227,11 @@ impl JournaledPool {
 
     fn __iter__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyIterator>> {
         addresses(py, self.open()?.snapshot().leases())
+    }
+
+    // What is closed cannot be read: to Python it equals itself, and nothing else.
+    fn __eq__(&self, py: Python<'_>, other: Pool) -> bool {
+        self.open().is_ok_and(|own| other.equals(py, &own.snapshot()))
     }
 
     fn __repr__(&self) -> String {

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use pyo3::prelude::*;
-use pyo3::types::PyDict;
+use pyo3::types::{PyDict, PyIterator, PyList};
 
 use super::policy_values::{PolicyFilter, PolicyReason};
 use super::text::text;
@@ -61,6 +61,29 @@ impl PolicyTables {
     #[getter]
     fn reasons<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         reasons(py, here(self.0.reasons.iter()))
+    }
+
+    #[doc = docs!(PolicyTables diff)]
+    fn diff(&self, py: Python<'_>, later: &Self) -> PolicyChanges {
+        PolicyChanges(py.detach(|| later.0.since(&self.0)))
+    }
+
+    fn __len__(&self) -> usize {
+        self.0.len()
+    }
+
+    fn __iter__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyIterator>> {
+        elements(
+            py,
+            [
+                ("endpoints", self.endpoints(py)?),
+                ("blocks", self.blocks(py)?),
+                ("subjects", self.subjects(py)?),
+                ("rows", self.rows(py)?),
+                ("filters", self.filters(py)?),
+                ("reasons", self.reasons(py)?),
+            ],
+        )
     }
 
     fn __repr__(&self) -> String {
@@ -126,10 +149,38 @@ impl PolicyChanges {
         self.0.len()
     }
 
+    fn __iter__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyIterator>> {
+        elements(
+            py,
+            [
+                ("endpoints", self.endpoints(py)?),
+                ("blocks", self.blocks(py)?),
+                ("subjects", self.subjects(py)?),
+                ("rows", self.rows(py)?),
+                ("filters", self.filters(py)?),
+                ("reasons", self.reasons(py)?),
+            ],
+        )
+    }
+
     fn __repr__(&self) -> String {
         let Changes { since, version, .. } = self.0;
         format!("<PolicyChanges from {since} to {version}: {} elements>", self.0.len())
     }
+}
+
+/// All elements of the parts as (part, key, value).
+fn elements<'py>(
+    py: Python<'py>,
+    parts: [(&str, Bound<'py, PyDict>); 6],
+) -> PyResult<Bound<'py, PyIterator>> {
+    let list = PyList::empty(py);
+    for (part, dict) in parts {
+        for (key, value) in dict {
+            list.append((part, key, value))?;
+        }
+    }
+    list.try_iter()
 }
 
 fn here<'a, K: 'a, V: 'a>(

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use pyo3::prelude::*;
 use pyo3::types::PyTuple;
 
+use super::number::Number;
 use crate::policy::{self, Decision, Filter, Reason, ReasonId};
 
 #[doc = docs!(PolicyReason)]
@@ -171,8 +172,8 @@ impl PolicyFilter {
     }
 
     #[doc = docs!(PolicyFilter decide)]
-    fn decide(&self, protocol: u8, port: u16) -> PolicyDecision {
-        PolicyDecision(self.0.decide_number(protocol, port))
+    fn decide(&self, protocol: Number<u8>, port: Number<u16>) -> PolicyDecision {
+        PolicyDecision(self.0.decide_number(protocol.0, port.0))
     }
 
     fn __repr__(&self) -> String {

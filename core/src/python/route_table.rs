@@ -91,6 +91,10 @@ impl RouteIterator {
             PrefixText(route.0).into_pyobject(py)?.into_any()
         }))
     }
+
+    fn __repr__(&self) -> String {
+        described("RouteIterator", &self.snapshot)
+    }
 }
 
 fn pair((prefix, value): Route) -> Pair {
@@ -103,12 +107,18 @@ fn number(value: &Bound<'_, PyAny>) -> PyResult<u32> {
     number.ok_or_else(|| InvalidValue::new_err(no_value(value)))
 }
 
-/// A table as it is, or a snapshot.
-fn snapshot_of(value: &Bound<'_, PyAny>) -> PyResult<Snapshot> {
-    if let Ok(table) = value.cast::<RouteTable>() {
-        return Ok(table.get().reader.snapshot());
+/// A table as it is now, or a snapshot.
+struct Table(Snapshot);
+
+impl<'a, 'py> FromPyObject<'a, 'py> for Table {
+    type Error = PyErr;
+
+    fn extract(given: Borrowed<'a, 'py, PyAny>) -> PyResult<Self> {
+        if let Ok(table) = given.cast::<RouteTable>() {
+            return Ok(Self(table.get().reader.snapshot()));
+        }
+        Ok(Self(given.cast::<RouteTableSnapshot>()?.get().snapshot.clone()))
     }
-    Ok(value.cast::<RouteTableSnapshot>()?.get().snapshot.clone())
 }
 
 /// An address, with its family as Python gives it.
@@ -283,8 +293,8 @@ impl RouteTable {
     }
 
     #[doc = docs!(RouteTable diff)]
-    fn diff(&self, py: Python<'_>, later: &Bound<'_, PyAny>) -> PyResult<Vec<Changed>> {
-        Ok(changes(py, &self.reader.snapshot(), &snapshot_of(later)?))
+    fn diff(&self, py: Python<'_>, later: Table) -> Vec<Changed> {
+        changes(py, &self.reader.snapshot(), &later.0)
     }
 
     #[doc = docs!(RouteTable to_bytes)]
@@ -311,11 +321,9 @@ impl RouteTable {
         Ok(self.get(prefix)?.is_some())
     }
 
-    fn __eq__(&self, py: Python<'_>, other: &Bound<'_, PyAny>) -> bool {
-        other.cast::<Self>().is_ok_and(|other| {
-            let (own, other) = (self.reader.snapshot(), other.get().reader.snapshot());
-            py.detach(|| own == other)
-        })
+    fn __eq__(&self, py: Python<'_>, other: Table) -> bool {
+        let own = self.reader.snapshot();
+        py.detach(|| own == other.0)
     }
 
     fn __repr__(&self) -> String {
@@ -385,8 +393,8 @@ impl RouteTableSnapshot {
     }
 
     #[doc = docs!(RouteTableSnapshot diff)]
-    fn diff(&self, py: Python<'_>, later: &Bound<'_, PyAny>) -> PyResult<Vec<Changed>> {
-        Ok(changes(py, &self.snapshot, &snapshot_of(later)?))
+    fn diff(&self, py: Python<'_>, later: Table) -> Vec<Changed> {
+        changes(py, &self.snapshot, &later.0)
     }
 
     #[doc = docs!(RouteTableSnapshot to_bytes)]
@@ -406,11 +414,8 @@ impl RouteTableSnapshot {
         Ok(self.get(prefix)?.is_some())
     }
 
-    fn __eq__(&self, py: Python<'_>, other: &Bound<'_, PyAny>) -> bool {
-        other.cast::<Self>().is_ok_and(|other| {
-            let (own, other) = (&self.snapshot, &other.get().snapshot);
-            py.detach(|| own == other)
-        })
+    fn __eq__(&self, py: Python<'_>, other: Table) -> bool {
+        py.detach(|| self.snapshot == other.0)
     }
 
     fn __repr__(&self) -> String {

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import pickle
 from array import array
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv6Address
 from typing import Any
 
 import pytest
@@ -13,7 +14,9 @@ from cnidaria_core import (
     InvalidAddress,
     InvalidBuffer,
     InvalidObject,
+    NoCommonFamily,
     PolicyEngine,
+    PolicyError,
     UnknownPod,
 )
 
@@ -212,6 +215,66 @@ def test_unknown_ends(example):
         example.verdict("default/db", "default/db", "tcpp", 1)
     with pytest.raises(ValueError, match="70000: must be a number from 0 to 65535"):
         example.verdict("default/db", "default/db", "TCP", 70000)
+
+
+@pytest.mark.parametrize(
+    ("src", "dst"),
+    [
+        ("10.0.0.1", "fd00::1"),
+        ("a/four", "fd00::1"),
+        ("a/four", "a/six"),
+        ("a/six", "10.0.0.9"),
+        ("a/six", "::ffff:10.0.0.9"),
+    ],
+)
+def test_there_is_no_connection_between_families(src: str, dst: str) -> None:
+    here = engine(pod("a/four", "10.0.0.4", "10.0.0.5"), pod("a/six", "fd00::6"))
+    for ends in ((src, dst), (dst, src)):
+        with pytest.raises(NoCommonFamily, match="have no address family in common") as caught:
+            here.verdict(*ends, "TCP", 80)
+        assert isinstance(caught.value, ValueError) and isinstance(caught.value, PolicyError)
+        again = pickle.loads(pickle.dumps(caught.value))
+        assert (again.src, again.dst) == ends and str(again) == str(caught.value)
+
+
+def test_the_first_addresses_of_a_family_that_both_have_count() -> None:
+    shut = policy(
+        "a/shut", podSelector={}, ingress=[{"from": [{"ipBlock": {"cidr": "10.0.0.4/32"}}]}]
+    )
+    both = pod("a/both", "fd00::7", "10.0.0.7")
+    here = engine(pod("a/four", "10.0.0.4", "10.0.0.5"), pod("a/six", "fd00::6"), both, shut)
+    assert here.verdict("a/four", "a/both", "TCP", 80)
+    assert not here.verdict("a/six", "a/both", "TCP", 80)
+    assert not here.verdict("10.0.0.5", "a/both", "TCP", 80)
+    assert here.verdict("::ffff:10.0.0.4", "a/both", "TCP", 80)
+
+
+def test_in_bulk_nothing_passes_between_families() -> None:
+    four, six = IPv4Address("10.0.0.1"), IPv6Address("fd00::1")
+    mapped = b"\0" * 10 + b"\xff\xff" + four.packed
+    src = memoryview(mapped + six.packed + mapped + six.packed).cast("B", (4, 16))
+    dst = memoryview(six.packed + mapped + mapped + six.packed).cast("B", (4, 16))
+    said = engine().verdicts(src, dst, b"\6" * 4, array("H", [80] * 4))
+    assert said.tolist() == [0, 0, 1, 1]
+    numbers = array("I", [int(four)] * 4)
+    assert engine().verdicts(numbers, dst, b"\6" * 4, array("H", [80] * 4)).tolist() == [0, 1, 1, 0]
+
+
+def test_addresses_of_a_pod_count_once_in_their_order() -> None:
+    """However many a hostile object has."""
+    several = ["fd00::1", "10.0.0.1", "::ffff:10.0.0.1", "10.0.0.2", "fd00:0::1", "10.0.0.1"]
+    here = engine(pod("a/p", *several))
+    assert here == engine(pod("a/p", "fd00::1", "10.0.0.1", "10.0.0.2"))
+    assert here != engine(pod("a/p", "10.0.0.1", "fd00::1", "10.0.0.2"))
+    many = [str(IPv4Address(0x0A000000 + n)) for n in range(200_000)]
+    here = engine(pod("a/p", *many, *many))
+    assert here == engine(pod("a/p", *many)) == PolicyEngine.from_bytes(here.to_bytes())
+    here.load(
+        [policy("a/shut", podSelector={}, ingress=[]), pod("a/p", *many[1:], labels={"b": "c"})]
+    )
+    assert list(here.tables().subjects) == many[1:]
+    with pytest.raises(NoCommonFamily):
+        here.verdict("a/p", "fd00::1", "TCP", 80)
 
 
 def test_a_pod_whose_address_is_anothers_has_none() -> None:

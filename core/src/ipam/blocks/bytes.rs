@@ -7,7 +7,7 @@ use serde_bytes::ByteBuf;
 
 use super::super::bytes::{Packed, Wide, pack, unpack};
 use super::block::Block;
-use super::{BlockPool, Kept};
+use super::{BlockPool, BlockSnapshot, Kept};
 use crate::codec::{self, CodecError};
 use crate::prefix::Prefix;
 
@@ -26,10 +26,10 @@ struct Body {
     blocks: Vec<(Wide, u64, ByteBuf)>,
 }
 
-impl BlockPool {
-    /// The pool as bytes; equal pools have equal ones.
+impl BlockSnapshot {
+    /// See [`BlockPool::to_bytes`].
     pub fn to_bytes(&self) -> Vec<u8> {
-        let Self { grid, borrow, spread, blocks, revision, .. } = self;
+        let Self { grid, borrow, spread, blocks, revision } = self;
         let record = |(number, Kept { block, revision }): (&u128, &Kept)| {
             (Wide(*number), *revision, ByteBuf::from(block.to_bytes()))
         };
@@ -43,6 +43,13 @@ impl BlockPool {
             blocks: blocks.iter().map(record).collect(),
         };
         codec::to_bytes(KIND, VERSION, &body)
+    }
+}
+
+impl BlockPool {
+    /// The pool as bytes; equal pools have equal ones.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        self.snapshot().to_bytes()
     }
 
     /// The pool of these bytes.

@@ -31,14 +31,24 @@ pub struct RouteChange {
 /// A pool of blocks as it was when the snapshot was taken. It shares the blocks with the pool.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BlockSnapshot {
-    grid: Grid,
-    blocks: BTreeMap<u128, Kept>,
+    pub(super) grid: Grid,
+    pub(super) borrow: bool,
+    pub(super) spread: bool,
+    pub(super) blocks: BTreeMap<u128, Kept>,
+    pub(super) revision: u64,
 }
 
 impl BlockPool {
     /// The pool as it is now, for good; it takes as long as there are blocks that somebody has.
     pub fn snapshot(&self) -> BlockSnapshot {
-        BlockSnapshot { grid: self.grid.clone(), blocks: self.blocks.clone() }
+        let Self { grid, borrow, spread, blocks, revision, .. } = self;
+        BlockSnapshot {
+            grid: grid.clone(),
+            borrow: *borrow,
+            spread: *spread,
+            blocks: blocks.clone(),
+            revision: *revision,
+        }
     }
 
     /// The routes of all blocks, and those of borrowed addresses right behind their blocks'.
@@ -56,6 +66,11 @@ impl BlockSnapshot {
     /// The blocks that were claimed, or had addresses in use.
     pub fn blocks(&self) -> impl Iterator<Item = Prefix> {
         self.blocks.keys().map(|number| self.grid.prefix(*number))
+    }
+
+    /// Whether a prefix is a block that was claimed, or had addresses in use.
+    pub fn contains(&self, prefix: Prefix) -> bool {
+        self.grid.block(prefix).is_ok_and(|number| self.blocks.contains_key(&number))
     }
 
     /// How many blocks were claimed, or had addresses in use.

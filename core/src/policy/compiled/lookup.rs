@@ -55,17 +55,18 @@ impl PolicyEngine {
     /// counts for protocols that have ports.
     ///
     /// # Errors
-    /// [`Error::UnknownPod`].
+    /// [`Error::UnknownPod`], [`Error::NoCommonFamily`].
     pub fn verdict(&self, src: End<'_>, dst: End<'_>, protocol: u8, port: u16) -> Result<Verdict> {
         let (src, dst) = self.places(src, dst)?;
         Ok(self.between(&src, &dst, point_of_number(protocol, port)))
     }
 
-    /// Whether connections between addresses may be made.
+    /// Whether connections between addresses may be made; none can be between two families.
     #[must_use]
     pub fn allows(&self, src: IpAddr, dst: IpAddr, protocol: u8, port: u16) -> bool {
         let (src, dst) = (self.place_of(src), self.place_of(dst));
-        self.between(&src, &dst, point_of_number(protocol, port)).allowed()
+        src.address.is_ipv4() == dst.address.is_ipv4()
+            && self.between(&src, &dst, point_of_number(protocol, port)).allowed()
     }
 
     #[inline]
@@ -89,14 +90,11 @@ impl PolicyEngine {
     /// Both ends; of pods the first addresses that are of one family.
     fn places(&self, src: End<'_>, dst: End<'_>) -> Result<(Place, Place)> {
         let (from, to) = (self.ends(src)?, self.ends(dst)?);
-        let (from, to) = (from.as_slice(), to.as_slice());
-        let same = |a: &Place, b: &Place| a.address.is_ipv4() == b.address.is_ipv4();
-        let pairs = from.iter().flat_map(|from| to.iter().map(move |to| (from, to)));
-        let pair = pairs.clone().find(|(from, to)| same(from, to)).or_else(|| pairs.clone().next());
-        match pair {
-            Some((from, to)) => Ok((*from, *to)),
-            None => unreachable!("ends have an address, or are an error"),
-        }
+        let first = |v4: bool| to.iter().find(|one| one.address.is_ipv4() == v4);
+        let theirs = [first(false), first(true)];
+        from.iter()
+            .find_map(|one| theirs[usize::from(one.address.is_ipv4())].map(|other| (*one, *other)))
+            .ok_or_else(|| Error::NoCommonFamily(src.to_string(), dst.to_string()))
     }
 
     fn ends(&self, end: End<'_>) -> Result<SmallVec<[Place; 2]>> {

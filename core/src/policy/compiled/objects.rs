@@ -249,14 +249,15 @@ impl PolicyEngine {
 
     /// Somebody has other addresses, or counts as something else.
     fn move_holder(&mut self, holder: Holder, before: &[EndpointId]) {
-        let now: SmallVec<[EndpointId; 2]> = match holder {
+        let mut now: SmallVec<[EndpointId; 2]> = match holder {
             Holder::Pod(id) => self.holders.pod(id).endpoints.clone(),
             Holder::Node(id) => self.holders.node(id).endpoints.as_slice().into(),
         };
         for id in &now {
             self.settle(*id);
         }
-        for id in before.iter().filter(|id| !now.contains(id)) {
+        now.sort_unstable(); // hostile objects have many thousands
+        for id in before.iter().filter(|id| now.binary_search(id).is_err()) {
             self.holders.release(*id, holder);
             self.settle(*id);
             self.holders.forget(*id);

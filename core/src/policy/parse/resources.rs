@@ -1,6 +1,7 @@
 //! What is not a policy: namespaces, nodes, pods. The API server has them, so they are valid; what
 //! matters here is read, and the rest is overlooked.
 
+use std::collections::HashSet;
 use std::net::IpAddr;
 
 use super::field::{Field, Object as Map};
@@ -103,11 +104,10 @@ fn read_status(status: &Map<'_>, pod: &mut Pod) -> Result<()> {
     }
     if let Some(field) = status.get("podIPs") {
         for one in field.list(usize::MAX)? {
-            let address = address(&one.object()?.need("ip")?)?;
-            if !pod.addresses.contains(&address) {
-                pod.addresses.push(address);
-            }
+            pod.addresses.push(address(&one.object()?.need("ip")?)?);
         }
+        let mut seen = HashSet::new();
+        pod.addresses.retain(|address| seen.insert(*address));
     }
     if let (true, Some(field)) = (pod.addresses.is_empty(), status.get("podIP"))
         && !field.text()?.is_empty()
