@@ -17,8 +17,9 @@ import yaml
 from cnidaria import NftTable
 from cnidaria.cli.status import gather
 from cnidaria.kernel.errors import KernelError
+from cnidaria.kernel.handle import Kernel
 from cnidaria.kernel.netns import NetNS
-from cnidaria.kinds import Ruleset, WholeTable
+from cnidaria.kinds import Batch, Ruleset, WholeTable
 from cnidaria.testing.runtime import Attachment, Runtime
 from cnidaria_policy.config import PolicyConfig
 from cnidaria_policy.enforcer import Enforcer, mark
@@ -277,6 +278,61 @@ def test_what_the_kernel_refuses_is_tried_again(host: NetNS, tmp_path: Path) -> 
     assert now is not None
     assert now != before
     assert now == enforcer.program.rules
+
+
+def made(name: str, number: int, *addresses: str) -> PolicyPod:
+    return PolicyPod("pods", f"{number}/eth0", "x", name, addresses, "eth0", f"veth{number}")
+
+
+def test_a_pod_that_goes_takes_nothing_from_another_one(host: NetNS, tmp_path: Path) -> None:
+    """Also where nobody has looked at the policies: the late end of one whose address is given."""
+    (tmp_path / "shut.yaml").write_text(SHUT)
+    enforcer = Enforcer("pods", PolicyConfig(policies=(str(tmp_path),), node="n1"))
+    old, new = made("db", 0, "10.1.0.2", "10.1.0.3"), made("web", 1, "10.1.0.3")
+    enforcer.open(host, [old, new])
+    kernel = Kernel(host, declared=lambda _: [old, new])
+    assert kernel.withdraw([old]) == []
+    have = enforcer.table.read(host)
+    assert have is not None
+    assert have.elements["ingress4"].keys() == {("10.1.0.3",)}
+
+
+def test_a_pod_goes_also_while_the_kernel_refuses(host: NetNS, tmp_path: Path) -> None:
+    """What it refuses is somebody's large policy; the pod, and one that was about to come, go."""
+    enforcer = Enforcer("pods", PolicyConfig(policies=(str(tmp_path),), node="n1"))
+    (tmp_path / "shut.yaml").write_text(SHUT)
+    web = made("web", 0, "10.1.0.2")
+    db, again = made("db", 1, "10.1.0.3", "10.1.0.4"), made("db", 2, "10.1.0.4", "10.1.0.5")
+    late = made("late", 3, "10.1.0.6")
+    enforcer.open(host, [])
+    for one in (web, db, again):
+        enforcer.attach(host, one, "bridge")
+    change = enforcer.table.change
+
+    def refuse(namespace: NetNS, batch: Batch, sets: Any) -> None:
+        if len(batch) > 50:
+            raise KernelError(12, "cannot change the table", "Cannot allocate memory")
+        change(namespace, batch, sets)
+
+    enforcer.table.change = refuse  # type: ignore[method-assign]
+    (tmp_path / "large.json").write_text(json.dumps(large(100)))
+    with pytest.raises(KernelError, match="Cannot allocate memory"):
+        enforcer.attach(host, late, "bridge")
+    for one in (late, web, db):
+        enforcer.detach(host, one)
+    have = enforcer.table.read(host)
+    assert have is not None
+    assert {key for (key,) in have.elements["subjects4"]} == {"10.1.0.4", "10.1.0.5"}
+    assert [*have.elements["ingress4"]] == [*have.elements["subjects4"]]
+    guarded = enforcer.guards["bridge"].table.read(host)
+    assert guarded is not None
+    assert "veth2" in str(guarded.elements)
+    assert not {"veth0", "veth1", "veth3"} & {*str(guarded.elements).replace("'", " ").split()}
+    with pytest.raises(KernelError, match="Cannot allocate memory"):
+        follow(enforcer, host)
+    enforcer.table.change = change  # type: ignore[method-assign]
+    follow(enforcer, host)
+    assert enforcer.wrong(host) == 0
 
 
 # -- pods that cannot be judged, and what a runtime says of them -----------------------------------

@@ -155,8 +155,9 @@ class PodDriver(Driver["PolicyPod"]):
         if enforcer is not None:
             enforcer.detach(session.namespace, obj)
         else:
-            remove_remains(session.namespace, obj)
-            leave(session, obj)
+            others = _others(session, obj)
+            remove_remains(session.namespace, tables_of(obj.network), obj, others)
+            leave(obj, others)
 
     def find(self, session: Session, obj: PolicyPod) -> Found | None:
         """It is there if nothing is wrong with it."""
@@ -173,20 +174,22 @@ class PodDriver(Driver["PolicyPod"]):
             yield Difference(obj, "policies", "in force", f"without {wrong}")
 
 
-def leave(session: Session, pod: PolicyPod) -> None:
-    """Tell other nodes that the pod is gone, where no enforcer is there to do it."""
+def _others(session: Session, pod: PolicyPod) -> list[PolicyPod]:
+    """The other pods of its network that are declared here."""
     from cnidaria_policy.objects import PolicyPod
 
-    name = pod.network, pod.namespace, pod.name
-    others = [
-        one
-        for one in session.declared(PolicyPod)
-        if one.key != pod.key and (one.network, one.namespace, one.name) == name
-    ]
+    declared = session.declared(PolicyPod)
+    return [one for one in declared if one.network == pod.network and one.key != pod.key]
+
+
+def leave(pod: PolicyPod, others: Iterable[PolicyPod]) -> None:
+    """Tell other nodes that the pod is gone, where no enforcer is there to do it."""
+    name = pod.namespace, pod.name
+    left = [one for one in others if (one.namespace, one.name) == name]
     config = msgspec.convert(pod.config, PolicyConfig)
     if config.cluster:
         shared = Shared(pod.network, config.cluster, config.node_name)
-        shared.leave(pod, others[-1] if others else None)
+        shared.leave(pod, left[-1] if left else None)
         shared.stop()
 
 

@@ -21,6 +21,7 @@ from cnidaria_policy.links import Family, Link
 from cnidaria_policy.metrics import Counts
 from cnidaria_policy.numbering import aligned
 from cnidaria_policy.program import Program
+from cnidaria_policy.remains import Tables, remove_remains
 from cnidaria_policy.sources import Sources
 from cnidaria_policy.world import World
 
@@ -37,7 +38,7 @@ def mark(network: str) -> str:
     return f"made by cnidaria-policy for {network}"
 
 
-def tables_of(network: str) -> tuple[WholeTable, dict[Family, WholeTable]]:
+def tables_of(network: str) -> Tables:
     """The table of a network's policies, and those of its pods' links."""
     policies = WholeTable(NftTable(names.table(network)), mark(network))
     links: dict[Family, WholeTable] = {
@@ -180,10 +181,10 @@ class Enforcer:
             self._look()
 
     def detach(self, namespace: NetNS, pod: PolicyPod) -> None:
-        """The pod is gone.
+        """The pod is gone, also where the kernel refuses what else has changed.
 
         Raises:
-            KernelError: the kernel refuses.
+            KernelError: the kernel refuses even that.
         """
         with self._lock:
             self.world.detach(pod)
@@ -191,7 +192,22 @@ class Enforcer:
             self._stale.update(pod.addresses)
             if self.sources.shared:
                 self.sources.shared.leave(pod, self.world.local(pod.namespace, pod.name))
-            self.sync(namespace)
+            try:
+                self.sync(namespace)
+            except KernelError as error:
+                log.warning("%s; taking out %s alone", error, pod)
+                self._remove(namespace, pod)
+
+    def _remove(self, namespace: NetNS, pod: PolicyPod) -> None:
+        links = {family: guard.table for family, guard in self.guards.items()}
+        remove_remains(namespace, (self.table, links), pod, self.world.pods())
+        self._doubt()
+
+    def _doubt(self) -> None:
+        """Look at the kernel before the next change."""
+        self._is_sure = False
+        for guard in self.guards.values():
+            guard.doubt()
 
     def reconcile(self) -> None:
         """Have the other nodes know this one's pods, and no others. Its name must be its own."""
@@ -310,9 +326,7 @@ class Enforcer:
             KernelError: the kernel refuses.
         """
         with self._lock:
-            self._is_sure = False
-            for guard in self.guards.values():
-                guard.doubt()
+            self._doubt()
             self.sync(namespace)
 
     def wrong(self, namespace: NetNS) -> int:
