@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
+import os
+import time
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Final
 
 from cnidaria_policy.kept import Kept
-from cnidaria_policy.manifests import SUFFIXES, Json, Key, Manifest, Refused, load
+from cnidaria_policy.manifests import SUFFIXES, Json, Key, Manifest, Refused, content, parse
 
 log = logging.getLogger(__name__)
 
-Stamp = tuple[int, int, int]
+Stamp = tuple[int, ...]
+
+RECENT: Final = 50_000_000
+"""Nanoseconds in which a file may change again and bear the same times: clocks of files tick."""
 
 
 class Folders:
@@ -40,6 +47,7 @@ class Folders:
         self.is_whole = before is not None
         self._recallable = before or set()
         self._stamps: dict[Path, Stamp] = {}
+        self._texts: dict[Path, bytes] = {}
         self._good: dict[Path, list[Manifest]] = {}
         self._wrong: dict[Path, str] = {}
         self._files: list[Path] | None = None
@@ -87,16 +95,11 @@ class Folders:
 
     def _look_at(self, file: Path) -> None:
         try:
-            found = file.stat()
-            stamp = found.st_mtime_ns, found.st_size, found.st_ino
-            if self._stamps.get(file) == stamp:
+            stamp = _stamp(file.stat())
+            if stamp and self._stamps.get(file) == stamp:
                 return
             self._stamps[file] = stamp
-            self._good[file], text = load(file)
-            self._read += 1
-            self._wrong.pop(file, None)
-            self._recallable.discard(file)
-            self._kept.keep(file, text)
+            self._take(file, content(file))
         except Refused as error:
             self._wrong[file] = str(error)
             self._recall(file)
@@ -104,6 +107,16 @@ class Folders:
             self._wrong[file] = f"{file}: {error.strerror}"
             self._stamps.pop(file, None)  # it may come back as it was
             self._recall(file)
+
+    def _take(self, file: Path, text: bytes) -> None:
+        digest = hashlib.sha256(text).digest()
+        if self._texts.get(file) != digest:
+            self._good[file] = parse(file, text)
+            self._texts[file] = digest
+            self._read += 1
+            self._recallable.discard(file)
+            self._kept.keep(file, text)
+        self._wrong.pop(file, None)
 
     def _known(self, directory: Path) -> list[Path]:
         """The files of a directory that cannot be read."""
@@ -127,6 +140,7 @@ class Folders:
             self._good.pop(file, None)
             self._wrong.pop(file, None)
             self._stamps.pop(file, None)
+            self._texts.pop(file, None)
             self._recallable.discard(file)
 
     def _together(self, files: Iterable[Path]) -> tuple[dict[Key, Json], list[str]]:
@@ -145,3 +159,11 @@ class Folders:
                     )
         self.places = found
         return {key: one.obj for key, one in found.items()}, twice
+
+
+def _stamp(found: os.stat_result) -> Stamp:
+    """Another one after each change; none where the next change might not be seen by it."""
+    changed = max(found.st_mtime_ns, found.st_ctime_ns)
+    if 0 <= time.time_ns() - changed < RECENT:
+        return ()
+    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns

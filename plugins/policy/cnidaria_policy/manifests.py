@@ -83,17 +83,22 @@ def read(file: Path, *, waits: bool = False) -> list[Manifest]:
         Refused: the first thing that is wrong.
         OSError: the file cannot be read, or is no regular one.
     """
-    return load(file, waits=waits)[0]
+    return parse(file, content(file, waits=waits))
 
 
-def load(file: Path, *, waits: bool = False) -> tuple[list[Manifest], bytes]:
-    """The same, and the text that says so. Raises as :func:`read`."""
-    data = _content(file, waits=waits)
-    return list(_read(file, data)), data
+def parse(file: Path, data: bytes) -> list[Manifest]:
+    """All objects of a file that says this. Raises :class:`Refused`."""
+    return list(_read(file, data))
 
 
-def _content(file: Path, *, waits: bool = False) -> bytes:
-    """No more than can be right, and of nothing that might have no end, or never begin."""
+def content(file: Path, *, waits: bool = False) -> bytes:
+    """What a file says: no more than can be right, and of nothing that might have no end, or never
+    begin.
+
+    Raises:
+        Refused: it is too large.
+        OSError: it cannot be read, or is no regular file.
+    """
     flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NOCTTY
     if not waits:
         _refuse_irregular(file, file.stat())  # to open a device may do something
@@ -227,7 +232,7 @@ def line_of(node: yaml.Node, path: str) -> int:
 def line_in(manifest: Manifest, path: str) -> int:
     """The line of a field of an object, as its file is now; the object's, if that has changed."""
     try:
-        for node, document in _documents(manifest.file, _content(manifest.file)):
+        for node, document in _documents(manifest.file, content(manifest.file)):
             for obj, place in _flat(document, node):
                 if place.start_mark.line + 1 == manifest.line and obj == manifest.obj:
                     return line_of(place, path)
