@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import errno
+import socket
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -92,6 +94,70 @@ def test_those_that_are_not_allowed_any_more_are_ended_and_no_others(
     follow(enforcer, host)
     still = [one for one in asked if one[2:] in ALLOWED]
     assert known(host) == of(still) | of(back)
+
+
+HELPER = """
+table inet helpers {
+  ct helper trivial { type \\"tftp\\" protocol udp;
+  }
+  chain c { type filter hook prerouting priority 0; udp dport 69 ct helper set \\"trivial\\"
+  }
+}
+"""
+
+
+@pytest.fixture
+def helper(host: NetNS) -> Iterator[None]:
+    """The node looks into TFTP for the ports that data come from."""
+    run(host, "sh", "-c", f'echo "{HELPER}" | nft -f -')
+    yield
+    run(host, "nft", "delete", "table", "inet", "helpers")
+
+
+@pytest.mark.parametrize("family", [0, 1], ids=["IPv4", "IPv6"])
+@pytest.mark.usefixtures("helper")
+def test_what_belongs_to_a_connection_ends_with_it(
+    cluster: Lab, host: NetNS, enforcer: Enforcer, tmp_path: Path, family: int
+) -> None:
+    """Data that TFTP sends from a port that no policy names."""
+    write(tmp_path, "some", f"{{podSelector: {{}}, ingress: [{{ports: {PORTS}}}]}}")
+    follow(enforcer, host)
+    client, server = ELSEWHERE[family], HERE[family]
+    transfer(cluster, client, server, answered=False)
+    rules = "[{ports: [{port: 69, protocol: UDP}]}]"
+    write(tmp_path, "more", f"{{podSelector: {{}}, ingress: {rules}}}")
+    write(tmp_path, "none", "{podSelector: {}, policyTypes: [Egress], egress: []}")
+    follow(enforcer, host)
+    both = transfer(cluster, client, server, answered=True)
+    assert known(host) == both
+    write(tmp_path, "some", "{podSelector: {}, ingress: []}")
+    follow(enforcer, host)
+    assert known(host) == both
+    write(tmp_path, "more", "{podSelector: {}, ingress: []}")
+    follow(enforcer, host)
+    assert known(host) == set()
+
+
+def transfer(cluster: Lab, client: str, server: str, *, answered: bool) -> Known:
+    """A file is asked for and comes, unless that is denied; the two connections."""
+    kind = socket.AF_INET6 if ":" in client else socket.AF_INET
+    with ExitStack() as stack:
+        asks, hears, sends = (
+            stack.enter_context(cluster.place(one).socket(kind, socket.SOCK_DGRAM))
+            for one in (client, server, server)
+        )
+        for one, place, port in ((asks, client, 0), (hears, server, 69), (sends, server, 0)):
+            one.bind((place, port))
+            one.settimeout(10 if answered else 0.2)
+        asks.sendto(b"\0\1name\0octet\0", (server, 69))
+        if not answered:
+            with pytest.raises(TimeoutError):
+                hears.recv(99)
+            return set()
+        _, whence = hears.recvfrom(99)
+        sends.sendto(b"\0\3\0\1data", whence)
+        assert asks.recv(99) == b"\0\3\0\1data"
+        return {(client, server, 17, 69), (server, client, 17, whence[1])}
 
 
 def test_what_an_add_finds_out_ends_connections_too(

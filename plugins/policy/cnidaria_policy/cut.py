@@ -31,6 +31,7 @@ def is_denied(engine: PolicyEngine, flow: Flow, node: Collection[str]) -> bool:
         node: the node's own addresses: it reaches its pods, and only policies of the whole
             cluster keep its pods from it.
     """
+    flow = flow.master or flow  # what belongs to an allowed connection is allowed with it
     if flow.src in node:
         return False
     port = flow.port if flow.protocol in (6, 17, 132) else None
