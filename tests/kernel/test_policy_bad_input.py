@@ -157,7 +157,7 @@ def test_a_pipe_in_the_place_of_a_file(cluster: Cluster) -> None:
 
 
 def test_a_file_that_is_being_written(cluster: Cluster) -> None:
-    """Nobody looks at it before its writer has closed it, or a second has passed."""
+    """Nobody looks at it before its writer has closed it: until then it says what it said."""
     with (cluster.policies / "late.yaml").open("w") as file:
         file.write(OPEN.replace("shut", "late"))
         file.flush()
@@ -165,6 +165,13 @@ def test_a_file_that_is_being_written(cluster: Cluster) -> None:
         file.write("garbage")
     with told(cluster, "late.yaml"):
         (cluster.policies / "late.yaml").unlink()
+    shut = cluster.policies / "shut.yaml"
+    with shut.open("w") as file, told(cluster, f"{shut}: is being written"):
+        cluster.delete("x/web")
+        cluster.add("x/web")
+        assert not passes(cluster)
+        file.write(SHUT)
+        file.close()
 
 
 def test_a_directory_that_cannot_be_read(cluster: Cluster) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from cnidaria_policy.kept import Kept
-from cnidaria_policy.manifests import SUFFIXES, Json, Key, Manifest, Refused, content, parse
+from cnidaria_policy.manifests import SUFFIXES, Json, Key, Manifest, Refused, content, parse, shown
 
 log = logging.getLogger(__name__)
 
@@ -77,7 +77,7 @@ class Folders:
             try:
                 files += sorted(one for one in directory.iterdir() if one.suffix in SUFFIXES)
             except OSError as error:
-                problems.append(f"{directory}: {error.strerror}")
+                problems.append(f"{shown(directory)}: {error.strerror}")
                 files += self._known(directory)
         self._drop({*self._good, *self._wrong, *self._recallable} - {*files})
         for file in files:
@@ -104,7 +104,7 @@ class Folders:
             self._wrong[file] = str(error)
             self._recall(file)
         except OSError as error:
-            self._wrong[file] = f"{file}: {error.strerror}"
+            self._wrong[file] = f"{shown(file)}: {error.strerror}"
             self._stamps.pop(file, None)  # it may come back as it was
             self._recall(file)
 
@@ -154,8 +154,8 @@ class Folders:
                     kind, namespace, name = one.key
                     place = f"{namespace}/{name}" if namespace else name
                     twice.append(
-                        f"{file}:{one.line}: {kind} {place} is there already: "
-                        f"{first.file}:{first.line}"
+                        f"{shown(file)}:{one.line}: {kind} {place} is there already: "
+                        f"{shown(first.file)}:{first.line}"
                     )
         self.places = found
         return {key: one.obj for key, one in found.items()}, twice

@@ -7,8 +7,10 @@ nothing here.  A file with an error is refused as a whole.
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import re
+import signal
 import stat
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -34,11 +36,18 @@ Key = tuple[str, str, str]
 """Kind, namespace (``""`` of what has none), name."""
 
 
+def shown(file: Path) -> str:
+    """Its name for people: what cannot be printed is escaped."""
+    return "".join(
+        one if one.isprintable() else one.encode("unicode_escape").decode() for one in str(file)
+    )
+
+
 class Refused(Exception):
     """A file that cannot be used; the text names file, line, field and what is allowed."""
 
     def __init__(self, file: Path, line: int, why: str) -> None:
-        super().__init__(f"{file}:{line}: {why}")
+        super().__init__(f"{shown(file)}:{line}: {why}")
         self.file = file
         self.line = line
 
@@ -97,7 +106,7 @@ def content(file: Path, *, waits: bool = False) -> bytes:
 
     Raises:
         Refused: it is too large.
-        OSError: it cannot be read, or is no regular file.
+        OSError: it cannot be read, is no regular file, or somebody is writing it.
     """
     flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NOCTTY
     if not waits:
@@ -108,6 +117,7 @@ def content(file: Path, *, waits: bool = False) -> bytes:
         found = os.fstat(fd)
         if not waits:
             _refuse_irregular(file, found)  # it may be another one by now
+            _refuse_unfinished(file, fd)
         data = bytearray()
         while max(found.st_size, len(data)) <= LARGEST:
             some = os.read(fd, _CHUNK)
@@ -122,6 +132,21 @@ def content(file: Path, *, waits: bool = False) -> bytes:
 def _refuse_irregular(file: Path, found: os.stat_result) -> None:
     if not stat.S_ISREG(found.st_mode):
         raise OSError(errno.EINVAL, "is no regular file", str(file))
+
+
+def _refuse_unfinished(file: Path, fd: int) -> None:
+    """Half of a file may be right, too: no policies at all, where it is only just begun.
+
+    A lease says that nobody has it open for writing, and has who wants to wait until ``fd`` is
+    closed (fcntl(2)).
+    """
+    try:
+        fcntl.fcntl(fd, fcntl.F_SETSIG, signal.SIGURG)  # tells that somebody waits; harmless
+        fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_RDLCK)
+    except OSError as error:
+        if error.errno == errno.EAGAIN:
+            raise OSError(errno.EBUSY, "is being written", str(file)) from error
+        # else it is on a file system that cannot say so, or somebody else's
 
 
 def _read(file: Path, data: bytes) -> Iterator[Manifest]:

@@ -12,7 +12,7 @@ from cnidaria_core import PolicyReason, PolicyTables
 from cnidaria import CniError, Code, NodeView
 from cnidaria_policy.config import PolicyConfig
 from cnidaria_policy.kept import Kept, place
-from cnidaria_policy.manifests import SUFFIXES, Json, Key, Manifest, Refused, line_in, read
+from cnidaria_policy.manifests import SUFFIXES, Json, Key, Manifest, Refused, line_in, read, shown
 from cnidaria_policy.objects import PolicyPod
 from cnidaria_policy.sources import Sources
 from cnidaria_policy.world import World
@@ -130,7 +130,7 @@ class Policies:
         line = manifest.line
         if reason.rule is not None:
             line = line_in(manifest, f"spec.{reason.direction}[{reason.rule}]")
-        return f"{manifest.file}:{line}"
+        return f"{shown(manifest.file)}:{line}"
 
 
 def choose(view: NodeView, network: str | None) -> tuple[str, PolicyConfig]:

@@ -124,6 +124,61 @@ def test_what_was_never_good_is_no_policy(kind: str) -> None:
     assert not folders.is_whole
 
 
+def test_a_name_that_cannot_be_printed(tmp_path: Path) -> None:
+    """Who is told of it gets neither an error nor his terminal's colours changed."""
+    names = (b"\xff.yaml", b"a\n\x1b[31mb.yaml", "ä c.yaml".encode())
+    for name in names:
+        (tmp_path / os.fsdecode(name)).write_text("kind: Nonsense")
+    folders = Folders([str(tmp_path), str(tmp_path / "\t")])
+    folders.look()
+    said = [one.partition(": ")[0].removeprefix(f"{tmp_path}/") for one in folders.problems]
+    assert said == [r"\t", r"a\n\x1b[31mb.yaml:1", "ä c.yaml:1", r"\udcff.yaml:1"]
+    for name in names:
+        (tmp_path / os.fsdecode(name)).write_text(GOOD)
+    folders.look()
+    assert not [one for one in folders.problems if not one.isprintable()]
+
+
+def test_what_is_being_written(tmp_path: Path) -> None:
+    """Half of it would be right, too, as would be none of it."""
+    good, late = tmp_path / "a.yaml", tmp_path / "b.yaml"
+    good.write_text(GOOD)
+    folders = Folders([str(tmp_path)])
+    assert names(folders) == {"one"}
+    with good.open("w") as first, late.open("w") as second:
+        second.write(GOOD.replace("one", "two"))
+        second.flush()
+        for text in ("", GOOD.replace("one", "three"), "---\n"):
+            first.write(text)
+            first.flush()
+            assert names(folders) == {"one"}
+            assert folders.problems == [f"{one}: is being written" for one in (good, late)]
+        assert not Folders([str(tmp_path)]).is_whole
+        first.write(GOOD)
+    assert names(folders) == {"one", "two", "three"}
+    assert folders.problems == []
+
+
+def test_nobody_writes_what_is_being_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "a.yaml"
+    path.write_text(GOOD)
+    really, tried = os.read, 0
+
+    def read_slowly(fd: int, size: int) -> bytes:
+        nonlocal tried
+        tried += 1
+        with pytest.raises(BlockingIOError):
+            os.open(path, os.O_WRONLY | os.O_TRUNC | os.O_NONBLOCK)
+        return really(fd, size)
+
+    with monkeypatch.context() as slow:
+        slow.setattr(os, "read", read_slowly)
+        (one,) = read(path)
+    assert tried
+    assert one.key[2] == "one"
+    path.write_text("")  # and nobody waits any more
+
+
 def test_what_becomes_a_pipe_before_it_is_opened(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
