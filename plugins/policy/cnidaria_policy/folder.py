@@ -70,7 +70,7 @@ class Folders:
 
         The same dictionary again, where nothing has changed.
         """
-        before, was_whole = self._read, self.is_whole
+        before = self._read
         problems: list[str] = []
         files: list[Path] = []
         for directory in self._directories:
@@ -85,7 +85,7 @@ class Folders:
         self.is_reachable = not problems
         self.is_whole |= not problems and all(file in self._good for file in files)
         is_new = self._read != before or self._files != files
-        if self.is_whole and (is_new or not was_whole):
+        if self.is_whole and (is_new or not self._kept.is_whole):
             self._kept.set_whole(self._directories, files)
         if is_new:
             self._files = files
@@ -96,7 +96,7 @@ class Folders:
     def _look_at(self, file: Path) -> None:
         try:
             stamp = _stamp(file.stat())
-            if stamp and self._stamps.get(file) == stamp:
+            if stamp and self._stamps.get(file) == stamp and not self._kept.lacks(file):
                 return
             self._stamps[file] = stamp
             self._take(file, content(file))
@@ -115,6 +115,8 @@ class Folders:
             self._texts[file] = digest
             self._read += 1
             self._recallable.discard(file)
+            self._kept.keep(file, text)
+        elif self._kept.lacks(file):
             self._kept.keep(file, text)
         self._wrong.pop(file, None)
 

@@ -38,12 +38,16 @@ class Kept:
     Args:
         where: see :func:`place`; ``None``: nothing is kept.
         is_fixed: what is kept is looked at, and stays as it is.
+
+    Attributes:
+        is_whole: whether what is kept is what was told last; a disk may have been full.
     """
 
     def __init__(self, where: Path | None = None, *, is_fixed: bool = False) -> None:
         self._where = where
         self._is_fixed = is_fixed or where is None
         self._lost: set[Path] = set()
+        self.is_whole = self._is_fixed
 
     def files(self, directories: Iterable[Path]) -> set[Path] | None:
         """The files of these directories that were in force; ``None``: not all of them are kept."""
@@ -59,6 +63,10 @@ class Kept:
         """What a file said that was accepted. Raises as :func:`~.manifests.read`."""
         return [Manifest(one.obj, file, one.line) for one in read(self._copy(file))]
 
+    def lacks(self, file: Path) -> bool:
+        """Whether it could not be kept when it was told, and is to be told again."""
+        return file in self._lost
+
     def keep(self, file: Path, data: bytes) -> None:
         """It is accepted."""
         if self._is_fixed:
@@ -73,13 +81,16 @@ class Kept:
 
     def set_whole(self, directories: Iterable[Path], files: Collection[Path]) -> None:
         """These files, and no others, are what is in force."""
-        for one in () if self._is_fixed or self._lost else directories:
+        if self._is_fixed or any(one.name != WHOLE for one in self._lost):
+            return
+        for one in directories:
             copies, wanted = self._copies(one), {file.name for file in files if file.parent == one}
             with self._changing(one / WHOLE):
                 copies.mkdir(mode=0o700, parents=True, exist_ok=True)
                 for name in self._names(one) - wanted - {WHOLE}:
                     (copies / name).unlink()
                 (copies / WHOLE).touch()
+        self.is_whole = not self._lost
 
     @contextmanager
     def _changing(self, file: Path) -> Iterator[None]:
@@ -88,8 +99,10 @@ class Kept:
             yield
             self._lost.discard(file)
         except OSError as error:
-            log.warning("%s is not kept for the next start: %s", file, error)
+            if file not in self._lost:
+                log.warning("%s is not kept for the next start: %s", file, error)
             self._lost.add(file)
+            self.is_whole = False
             with suppress(OSError):
                 self._copy(file.with_name(WHOLE)).unlink()
 

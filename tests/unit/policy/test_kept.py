@@ -156,6 +156,24 @@ def test_what_cannot_be_kept(node: Node, caplog: pytest.LogCaptureFixture) -> No
     running.look()
     node.write("a/x.yaml")
     assert not node.start(is_fixed=True).is_whole
+    node.write("a/x.yaml", "two")
+    running.look()
+    copy.rmdir()
+    running.look()  # it is tried again
+    node.write("a/x.yaml")
+    assert names(node.start(is_fixed=True)) == {"two", "three"}
+
+
+def test_a_state_that_cannot_be_marked(node: Node) -> None:
+    """Half of it is written when the disk is full, and the rest later."""
+    node.state.parent.mkdir()
+    node.state.write_text("in the way")
+    node.write("a/x.yaml", "one")
+    running = node.start()
+    node.state.unlink()
+    running.look()
+    node.write("a/x.yaml")
+    assert names(node.start(is_fixed=True)) == {"one"}
 
 
 def test_who_only_looks_changes_nothing(node: Node) -> None:
