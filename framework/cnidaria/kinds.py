@@ -14,6 +14,7 @@ from cnidaria.kernel.handle import Kernel
 from cnidaria.kernel.linkinfo import LinkInfo, find_link
 from cnidaria.kernel.netns import NetNS
 from cnidaria.kernel.nflog import Listener, Told
+from cnidaria.kernel.objects.nftexpr import Unknown
 from cnidaria.kernel.ruleset import Batch, Ruleset, WholeTable, difference, marked_tables
 from cnidaria.kernel.session import Session
 from cnidaria.kernel.walk import Packet, Way, walk
@@ -41,6 +42,7 @@ __all__ = [
     "Ruleset",
     "Session",
     "Told",
+    "Unknown",
     "Way",
     "WholeTable",
     "addresses",

@@ -180,6 +180,30 @@ def test_tables_beside_each_other_know_of_each_others_changes(
         other.delete(place)
 
 
+MORE = {
+    "an expression": "{ type ipv4_addr; counter; elements = { 10.0.0.1 counter }; }",
+    "a timeout": "{ type ipv4_addr; flags timeout; elements = { 10.0.0.1 timeout 1h }; }",
+    "another type": "{ type ipv4_addr . mark; elements = { 10.0.0.1 . 1 }; }",
+    "a type that we do not know": "{ type ether_addr . pkt_type; }",
+}
+
+
+@pytest.mark.parametrize("what", MORE)
+def test_a_set_of_another_kind_is_made_anew(place: NetNS, table: WholeTable, what: str) -> None:
+    """It may decide otherwise, or vanish."""
+    plain = NftSet(T, "some", ("ipv4_addr",))
+    want = Ruleset(
+        sets={"some": plain}, elements={"some": {("10.0.0.1",): NftElement(("10.0.0.1",))}}
+    )
+    change(table, place, Ruleset(), want)
+    run(place, "nft", f"delete set inet {T} some; add set inet {T} some {MORE[what]}")
+    have = table.read(place)
+    assert have is not None
+    assert len(difference(have, want))
+    change(table, place, have, want)
+    assert table.read(place) == want
+
+
 def test_a_table_of_somebody_else_is_left_alone(place: NetNS, table: WholeTable) -> None:
     run(place, "nft", "add", "table", "inet", T)
     with pytest.raises(KernelError, match="somebody else's"):

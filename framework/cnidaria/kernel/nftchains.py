@@ -15,7 +15,7 @@ from cnidaria.kernel.codec import Attrs, attr, be32, nest, string, text
 from cnidaria.kernel.driver import Driver, Found, compare, not_there
 from cnidaria.kernel.netlink import Request
 from cnidaria.kernel.nftcomments import comment, read_comment
-from cnidaria.kernel.nftexprs import decode, encode
+from cnidaria.kernel.nftexprs import encode, read
 from cnidaria.kernel.nftmessages import ask, dump, request
 from cnidaria.kernel.nfttables import our_tables
 from cnidaria.kernel.objects import NftChain, NftRule
@@ -152,9 +152,9 @@ def new_rules(obj: NftChain) -> list[Request]:
 
 
 def _read_rule(attrs: Attrs) -> NftRule:
-    """What we never make is left out: then the rule is another than was declared."""
+    """What we never make is unknown: then the rule is another than was declared."""
     found = codec.attribute_list(attrs.get(nf.NFTA_RULE_EXPRESSIONS, b""))
-    exprs: list[Any] = [expr for _, raw in found if (expr := decode(raw)) is not None]
+    exprs: list[Any] = [read(raw) for _, raw in found]
     return NftRule(tuple(exprs), read_comment(attrs.get(nf.NFTA_RULE_USERDATA, b"")))
 
 

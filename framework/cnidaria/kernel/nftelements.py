@@ -106,6 +106,16 @@ def _encode_data(layout: Layout, data: tuple[str, ...]) -> bytes:
     return value(nf.NFTA_SET_ELEM_DATA, raw)
 
 
+MORE = "has an expression or a timeout"
+"""Stands for the comment of an element that is more than what we make: it is another one."""
+_NEVER_MADE = {
+    nf.NFTA_SET_ELEM_TIMEOUT,
+    nf.NFTA_SET_ELEM_EXPR,
+    nf.NFTA_SET_ELEM_OBJREF,
+    nf.NFTA_SET_ELEM_EXPRESSIONS,
+}
+
+
 @dataclass(frozen=True)
 class _Item:
     low: bytes
@@ -130,12 +140,13 @@ def _item(layout: Layout, raw: bytes) -> _Item:
     flags = int.from_bytes(attrs.get(nf.NFTA_SET_ELEM_FLAGS, b""), "big")
     ends = bool(flags & nf.NFT_SET_ELEM_INTERVAL_END)
     data = attrs.get(nf.NFTA_SET_ELEM_DATA)
+    comment = read_comment(attrs.get(nf.NFTA_SET_ELEM_USERDATA, b""))
     return _Item(
         low,
         value_of(end) if end else low,
         ends,
         _decode_data(layout, data) if data and not ends else (),
-        read_comment(attrs.get(nf.NFTA_SET_ELEM_USERDATA, b"")),
+        MORE if _NEVER_MADE & attrs.keys() else comment,
     )
 
 

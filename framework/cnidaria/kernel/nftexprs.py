@@ -10,6 +10,7 @@ from cnidaria.kernel import nftuapi as nf
 from cnidaria.kernel.codec import (
     Attrs,
     attr,
+    attribute_list,
     attributes,
     be16,
     be32,
@@ -105,6 +106,25 @@ def decode(raw: bytes) -> ex.Expr | None:
         if found is not None:
             return found
     return None
+
+
+def read(raw: bytes) -> ex.Expr:
+    """The same where it must not be taken for another one: what has more to it than what we make
+    is :class:`~cnidaria.kernel.objects.nftexpr.Unknown`.
+    """
+    found = decode(raw)
+    told = isinstance(found, ex.Verdict | ex.Counter)  # with all that there is to them
+    if found is not None and (told or _is_whole(raw, found)):
+        return found
+    outer = attributes(raw)
+    return ex.Unknown(string(outer[nf.NFTA_EXPR_NAME]), outer.get(nf.NFTA_EXPR_DATA, b""))
+
+
+def _is_whole(raw: bytes, found: ex.Expr) -> bool:
+    """Whether the kernel says of it what we say; it tells more than that where that is 0."""
+    (_, made), *_ = attribute_list(encode(found))
+    have, want = (attributes(attributes(one).get(nf.NFTA_EXPR_DATA, b"")) for one in (raw, made))
+    return all(want.get(key, bytes(len(value))) == value for key, value in have.items())
 
 
 _codec(
@@ -319,11 +339,19 @@ _codec(
 
 
 def _encode_nat(e: ex.Nat) -> tuple[bytes, ...]:
-    slots = ((nf.NFTA_NAT_REG_ADDR_MIN, e.address), (nf.NFTA_NAT_REG_PROTO_MIN, e.port))
+    slots = (
+        (nf.NFTA_NAT_REG_ADDR_MIN, e.address),
+        (nf.NFTA_NAT_REG_ADDR_MAX, e.address),
+        (nf.NFTA_NAT_REG_PROTO_MIN, e.port),
+        (nf.NFTA_NAT_REG_PROTO_MAX, e.port),
+    )
+    flags = nf.NF_NAT_RANGE_MAP_IPS * (e.address is not None)
+    flags |= nf.NF_NAT_RANGE_PROTO_SPECIFIED * (e.port is not None)
     return (
         be32(nf.NFTA_NAT_TYPE, nf.NAT_TYPES[e.type]),
         be32(nf.NFTA_NAT_FAMILY, nf.FAMILIES[e.family]),
         *(be32(kind, register(slot)) for kind, slot in slots if slot is not None),
+        be32(nf.NFTA_NAT_FLAGS, flags),
     )
 
 
@@ -365,7 +393,7 @@ _codec(
 def _encode_log(e: ex.Log) -> tuple[bytes, ...]:
     parts = (text(nf.NFTA_LOG_PREFIX, e.prefix),) if e.prefix else ()
     if e.group is None:
-        return parts
+        return (*parts, be32(nf.NFTA_LOG_LEVEL, nf.NFT_LOGLEVEL_WARNING))
     return (be16(nf.NFTA_LOG_GROUP, e.group), *parts, be32(nf.NFTA_LOG_SNAPLEN, e.snaplen))
 
 

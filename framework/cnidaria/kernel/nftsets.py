@@ -172,6 +172,10 @@ def delete_set(obj: NftSet) -> Request:
     return request(nf.NFT_MSG_DELSET, obj.family, *_names(obj.table, obj.name))
 
 
+_MORE = {nf.NFTA_SET_EXPR, nf.NFTA_SET_EXPRESSIONS}
+_OURS = nf.NFT_SET_INTERVAL | nf.NFT_SET_MAP | nf.NFT_SET_CONCAT
+
+
 def new_set(obj: NftSet) -> Request:
     """Makes a set, without elements."""
     layout = Layout(obj.type, obj.data, obj.interval)
@@ -287,11 +291,19 @@ def delete_elements(obj: NftSet | NftElements, elements: Sequence[NftElement]) -
 
 
 def read_sets(session: Session, family: str, table: str) -> Iterator[NftSet]:
-    """The sets of a table, without their elements."""
+    """The sets of a table, without their elements; for one that is more than a set that we make,
+    or something else, stands one with ``content``, which is none that is declared.
+    """
     names = text(nf.NFTA_SET_TABLE, table)
     for found_family, attrs in dump(session, nf.NFT_MSG_GETSET, family, names):
-        if found_family == family and (found := _set(family, attrs)):
-            yield found
+        flags = int.from_bytes(attrs.get(nf.NFTA_SET_FLAGS, b""), "big")
+        if found_family != family or flags & nf.NFT_SET_ANONYMOUS:
+            continue
+        found = _set(family, attrs)
+        if found is None or flags & ~_OURS or _MORE & attrs.keys():
+            name = string(attrs[nf.NFTA_SET_NAME])
+            found = NftSet(table, name, ("mark",), content=(), family=family)  # type: ignore[arg-type]  # of FAMILIES
+        yield found
 
 
 def read_elements(session: Session, obj: NftSet | NftElements) -> list[NftElement]:

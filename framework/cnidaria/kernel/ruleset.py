@@ -183,6 +183,7 @@ class WholeTable:
         elements = {
             name: {element.key: element for element in read_elements(session, one)}
             for name, one in sets.items()
+            if one.content is None
         }
         chains = {one.name: one for one in read_chains(session, table.family, table.name)}
         flags = int.from_bytes(attrs.get(nf.NFTA_TABLE_FLAGS, b""), "big")

@@ -14,7 +14,9 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from cnidaria_core import PolicyTables
+from msgspec.structs import replace
 
+from cnidaria import NftElement
 from cnidaria.kinds import Ruleset
 from cnidaria_policy import names
 
@@ -75,6 +77,43 @@ def aligned(tables: PolicyTables, have: Ruleset) -> Numbering:
     return made
 
 
+def in_terms_of(want: Ruleset, have: Ruleset) -> Ruleset:
+    """The same content, with the defaults that subjects' chains have in the kernel.
+
+    Which of its rows an engine takes for the default depends on what it saw before; what is meant
+    is the same if every peer class is led to the same place.
+    """
+    everybody = _classes(want) | _classes(have)
+    made = Ruleset(dict(want.chains), want.sets, dict(want.elements))
+    for chain in want.chains.values():
+        rows = f"{chain.name}-peers"
+        mine, theirs = (_default(one, chain.name) for one in (want, have))
+        known = all(_GOTO.fullmatch(one) for one in (mine, theirs))
+        if mine == theirs or not known or theirs.removeprefix("goto ") not in want.chains:
+            continue
+        elements = want.elements.get(rows, {})
+        targets = {key: elements[key].data[0] if key in elements else mine for key in everybody}
+        made.elements[rows] = {
+            key: NftElement(key, (target,)) for key, target in targets.items() if target != theirs
+        }
+        made.chains[chain.name] = replace(
+            chain, rules=(*chain.rules[:-1], have.chains[chain.name].rules[-1])
+        )
+    made.elements = {name: some for name, some in made.elements.items() if some}
+    return made
+
+
+def _classes(rules: Ruleset) -> set[tuple[str, ...]]:
+    """All peer classes, as keys."""
+    named: set[tuple[str, ...]] = {(names.classid(0),)}
+    for name, elements in rules.elements.items():
+        if name.startswith(("peers", "blocks")):
+            named.update(element.data for element in elements.values())
+        elif name.endswith("-peers"):
+            named.update(elements)
+    return named
+
+
 def _peer_votes(tables: PolicyTables, have: Ruleset) -> Votes:
     votes: Votes = Counter()
     for address, number in tables.endpoints.items():
@@ -104,20 +143,32 @@ def _subject_votes(tables: PolicyTables, have: Ruleset) -> Votes:
 
 
 def _filter_votes(tables: PolicyTables, have: Ruleset, made: Numbering) -> Votes:
-    """A filter is what the same rows lead to. One that is its decision has no number there."""
-    votes: Votes = Counter()
+    """A filter is what the same peers are led to, by rows or by default. One that is its decision
+    has no number there.
+    """
+    peers = (0, *tables.endpoints.values(), *tables.blocks.values())
+    everybody = {_key(made, peer) for peer in peers}
+    sides: dict[tuple[int, str], dict[int | None, int]] = {}
     for (subject, way, peer), number in tables.rows.items():
+        sides.setdefault((subject, way), {})[peer] = number
+    votes: Votes = Counter()
+    for (subject, way), rows in sides.items():
         there = made.subjects.of(subject)
-        if peer is None:
-            target = _default(have, names.subject_chain(way, there))
-        else:
-            rows = have.elements.get(names.rows_map(way, there), {})
-            element = rows.get((names.classid(made.peers.of(peer)),))
-            target = element.data[0] if element else ""
-        found = _GOTO.fullmatch(target)
-        if found and found["what"] == "filter":
-            votes[number, int(found["number"])] += 1
+        mine = {_key(made, peer): number for peer, number in rows.items() if peer is not None}
+        elements = have.elements.get(names.rows_map(way, there), {})
+        theirs = {key: element.data[0] for key, element in elements.items()}
+        default = _default(have, names.subject_chain(way, there))
+        rest = everybody.difference(mine, theirs)
+        for key in {*mine, *theirs, *list(rest)[:1]}:
+            one = mine[key] if key in mine else rows.get(None)
+            found = _GOTO.fullmatch(theirs.get(key, default))
+            if one is not None and found and found["what"] == "filter":
+                votes[one, int(found["number"])] += 1
     return votes
+
+
+def _key(made: Numbering, peer: int) -> tuple[str, ...]:
+    return (names.classid(made.peers.of(peer)),)
 
 
 def _default(have: Ruleset, chain: str) -> str:

@@ -7,12 +7,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from cnidaria.kinds import Batch, KernelError, NetNS, Ruleset, Session, difference
+from cnidaria import NftChain
+from cnidaria.kinds import Batch, KernelError, NetNS, Ruleset, Session, Unknown, difference
 from cnidaria_policy import names
 from cnidaria_policy.enforcer import guarded_links, tables_of
 from cnidaria_policy.guard import guarded_by
 from cnidaria_policy.links import Family, content
-from cnidaria_policy.numbering import aligned
+from cnidaria_policy.numbering import aligned, in_terms_of
 from cnidaria_policy.objects import PolicyPod
 from cnidaria_policy.policies import Policies
 from cnidaria_policy.probe import Flow, probe
@@ -85,11 +86,12 @@ def verify(network: str, policies: Policies, namespace: NetNS, flows: int, seed:
     if have is None:
         report.differences.append(f"there is no table {table.table.name}")
         return report
-    report.differences += described(difference(have, program.rules))
+    report.differences += described(difference(have, in_terms_of(program.rules, have)), have)
     for family, links in guarded_links(guarded(policies, namespace), program).items():
         want = content(of_links[family].table, links)
         report.elements += len(want)
-        told = described(difference(of_links[family].read(namespace) or Ruleset(), want))
+        found = of_links[family].read(namespace) or Ruleset()
+        told = described(difference(found, want), found)
         report.differences += [f"links of family {family}: {one}" for one in told]
     if flows:
         chosen = sample(policies, flows, random.Random(seed))  # noqa: S311  a repeatable choice
@@ -130,14 +132,18 @@ def wrong(policies: Policies, flows: Sequence[Flow], passed: Sequence[bool]) -> 
             yield f"{ends} {one}: must be {said}, the kernel does the opposite"
 
 
-def described(batch: Batch) -> list[str]:
-    """What would have to be done, element by element; of many only the first."""
+def described(batch: Batch, have: Ruleset) -> list[str]:
+    """What would have to be done, element by element; of many only the first.
+
+    Args:
+        have: what the kernel has: what nobody here knows is named.
+    """
     rehooked = [one.name for one in batch.hooked_anew]
     told = [
         *(["the table is dormant: nothing of it is in force"] if batch.wake else ()),
         *(f"chain {name}: hooked otherwise" for name in rehooked),
         *(f"chain {name}: missing" for name in batch.new_chains if name not in rehooked),
-        *(f"chain {name}: other rules" for name in batch.chains),
+        *(f"chain {name}: other rules{strange(have.chains[name])}" for name in batch.chains),
         *(f"chain {name}: must not be there" for name in batch.no_chains if name not in rehooked),
         *(f"set {name}: missing, or of another type" for name in batch.sets),
         *(f"set {name}: must not be there" for name in batch.no_sets if name not in batch.sets),
@@ -146,6 +152,13 @@ def described(batch: Batch) -> list[str]:
     ]
     more = len(told) - SHOWN
     return [*told[:SHOWN], f"and {more} more"] if more > 0 else told
+
+
+def strange(chain: NftChain) -> str:
+    """What in a chain nobody of us has made, in brackets."""
+    exprs = (one for rule in chain.rules for one in rule.exprs)
+    found = dict.fromkeys(one.name for one in exprs if isinstance(one, Unknown))
+    return f", with {', '.join(found)}" if found else ""
 
 
 def sample(policies: Policies, count: int, rng: random.Random) -> list[Flow]:

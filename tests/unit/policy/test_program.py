@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cnidaria.kinds import Packet, difference, walk
-from cnidaria_policy.numbering import aligned
+from cnidaria_policy.numbering import aligned, in_terms_of
 from cnidaria_policy.program import Program
 from support.policy_lab import NODES, NUMBERS, first_packet
 from support.policy_twin import Twin
@@ -43,6 +43,43 @@ def test_another_engine_calls_things_as_they_are_called_in_the_kernel(
     changes = difference(program.rules, again.rules)
     assert not changes.new_chains
     assert not changes.no_chains
+
+
+@settings(max_examples=100)
+@given(worlds(), worlds(), st.randoms())
+def test_what_grew_is_what_would_be_compiled_anew(
+    before: list[Object], world: list[Object], random: object
+) -> None:
+    """In whatever order things came, and whatever was there before: there is nothing to tell."""
+    engine = PolicyEngine()
+    engine.load(before)
+    program = Program(TABLE)
+    tables = engine.tables("n1")
+    program.update(tables)
+    version = tables.version
+    others = list(world)
+    random.shuffle(others)  # type: ignore[attr-defined]
+    kept = {key(one) for one in world}
+    for step in (*others, *(one for one in before if key(one) not in kept)):
+        if key(step) in kept:
+            engine.apply(step)
+        else:
+            kind, namespace, name = key(step)
+            engine.delete(kind, name, namespace or None)
+        changes = engine.changes_since(version, "n1")
+        version = changes.version
+        program.update(changes)
+    anew = PolicyEngine()
+    anew.load(world)
+    tables = anew.tables("n1")
+    again = Program(TABLE, numbering=aligned(tables, program.rules))
+    again.update(tables)
+    assert not difference(program.rules, in_terms_of(again.rules, program.rules))
+
+
+def key(obj: Object) -> tuple[str, str, str]:
+    meta = obj["metadata"]
+    return obj["kind"], meta.get("namespace", ""), meta["name"]
 
 
 @settings(max_examples=40)

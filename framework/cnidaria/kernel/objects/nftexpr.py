@@ -42,6 +42,17 @@ class Expr(
     """One expression of a rule."""
 
 
+class Unknown(Expr, frozen=True):
+    """One of somebody else that the kernel has; nobody declares it.
+
+    Attributes:
+        name: the kernel's, as ``quota``; ``data``: its attributes.
+    """
+
+    name: str
+    data: bytes
+
+
 class Meta(Expr, frozen=True):
     """Load a property of the packet."""
 
