@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import os
 import signal
+import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -285,6 +287,39 @@ def test_what_the_kernel_refuses_is_tried_again(host: NetNS, tmp_path: Path) -> 
     assert now is not None
     assert now != before
     assert now == enforcer.program.rules
+
+
+def test_pods_come_and_go_while_a_file_is_read(
+    host: NetNS, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A large one takes its time; until it was read to its end what was in force is."""
+    monkeypatch.setattr("cnidaria_policy.enforcer.PATIENCE", 0.1)
+    (tmp_path / "shut.yaml").write_text(SHUT)
+    enforcer = Enforcer("pods", PolicyConfig(policies=(str(tmp_path),), node="n1"))
+    web, db = made("web", 0, "10.1.0.2"), made("db", 1, "10.1.0.3")
+    enforcer.open(host, [web])
+    begun, done = threading.Event(), threading.Event()
+    look = enforcer.sources.look
+
+    def look_slowly() -> Any:
+        begun.set()
+        assert done.wait(PATIENCE)
+        return look()
+
+    enforcer.sources.look = look_slowly  # type: ignore[method-assign]
+    with ThreadPoolExecutor() as pool:
+        (tmp_path / "shut.yaml").write_text(OPEN)
+        reading = pool.submit(follow, enforcer, host)
+        assert begun.wait(PATIENCE)
+        enforcer.attach(host, db)
+        enforcer.detach(host, web)
+        have = enforcer.table.read(host)
+        assert have is not None
+        assert have.elements["ingress4"].keys() == {("10.1.0.3",)}
+        assert "NetworkPolicy x/shut ingress rule 0" not in str(have)
+        done.set()
+        reading.result()
+    assert "NetworkPolicy x/shut ingress rule 0" in str(enforcer.table.read(host))
 
 
 def made(name: str, number: int, *addresses: str) -> PolicyPod:

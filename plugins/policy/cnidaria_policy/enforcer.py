@@ -22,7 +22,7 @@ from cnidaria_policy.metrics import Counts
 from cnidaria_policy.numbering import aligned
 from cnidaria_policy.program import Program
 from cnidaria_policy.remains import Tables, remove_remains
-from cnidaria_policy.sources import Sources
+from cnidaria_policy.sources import PATIENCE, Sources
 from cnidaria_policy.world import World
 
 if TYPE_CHECKING:
@@ -78,6 +78,7 @@ class Enforcer:
         self.counts = Counts(network)
         self.is_followed = False
         self._lock = threading.RLock()
+        self._looking = threading.Lock()
         self._version = 0
         self._is_sure = False
         self._has_news = True
@@ -138,15 +139,30 @@ class Enforcer:
         Raises:
             KernelError: the kernel refuses.
         """
-        with self._lock:
-            self._look()
-            return self.sync(namespace)
+        self._look()
+        return self.sync(namespace)
 
-    def _look(self) -> None:
-        """Take in what the sources say, whoever asks: their news may forbid what has begun."""
-        found = self.sources.look()
-        self.problems = self.sources.problems
-        self._has_news |= self.world.replace(found)
+    def _look(self, patience: float = -1) -> bool:
+        """Take in what the sources say, whoever asks: their news may forbid what has begun.
+
+        A large file takes its time, for which pods still can go.
+
+        Args:
+            patience: seconds to wait for somebody who looks; below 0: as long as that takes.
+
+        Returns:
+            Whether that was enough.
+        """
+        if not self._looking.acquire(timeout=patience):
+            return False
+        try:
+            found = self.sources.look()
+            with self._lock:
+                self.problems = self.sources.problems
+                self._has_news |= self.world.replace(found)
+        finally:
+            self._looking.release()
+        return True
 
     def attach(self, namespace: NetNS, pod: PolicyPod, guarded: Family | None = None) -> None:
         """The pod's policies are in force when this returns, and were read back.
@@ -177,8 +193,8 @@ class Enforcer:
         """Know the pod as its source has it, also where that has not told of it yet."""
         if pod.is_kubernetes and (why := self.sources.why_unknown(pod.namespace, pod.name)):
             raise KernelError(NOT_YET, f"the policies of {pod}", why)
-        with self._lock:
-            self._look()
+        if not self._look(PATIENCE) and not self.sources.are_files:
+            raise KernelError(NOT_YET, f"the policies of {pod}", "the sources are being read")
 
     def detach(self, namespace: NetNS, pod: PolicyPod) -> None:
         """The pod is gone, also where the kernel refuses what else has changed.

@@ -14,7 +14,9 @@ from cnidaria_policy.manifests import Json, Key, Manifest
 from cnidaria_policy.shared import Entered, Shared, told
 
 PATIENCE: Final = 5.0
-"""Seconds in which a pod must be found that the API server has not told of yet."""
+"""Seconds in which a pod must be found that the API server has not told of yet, or that somebody
+still reads of.
+"""
 
 
 class Sources:
@@ -57,6 +59,11 @@ class Sources:
     @property
     def _all(self) -> list[Folders | Shared | Kube]:
         return list(self._by_name.values())
+
+    @property
+    def are_files(self) -> bool:
+        """Whether there are no others: what a file says counts only once it was read to its end."""
+        return self.shared is None and self._kube is None
 
     @property
     def is_whole(self) -> bool:
