@@ -13,6 +13,7 @@ from contextlib import ExitStack, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 import yaml
 
@@ -24,9 +25,11 @@ from cnidaria.kernel.netns import NetNS
 from cnidaria.kinds import Batch, Ruleset, WholeTable
 from cnidaria.testing.runtime import Attachment, Runtime
 from cnidaria_policy.config import PolicyConfig
+from cnidaria_policy.drivers import ENFORCERS
 from cnidaria_policy.enforcer import Enforcer, mark
-from cnidaria_policy.objects import PolicyPod
+from cnidaria_policy.objects import PolicyPod, PolicyTable
 from cnidaria_policy.service import follow
+from cnidaria_policy.sources import Sources
 from support.cni import CniNode
 from support.namespaces import make_uplink, run
 from support.needs import needs
@@ -320,6 +323,39 @@ def test_pods_come_and_go_while_a_file_is_read(
         done.set()
         reading.result()
     assert "NetworkPolicy x/shut ingress rule 0" in str(enforcer.table.read(host))
+
+
+def test_a_pod_that_goes_while_the_sources_are_read_for_the_first_time(
+    host: NetNS, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its address is the next pod's, who must not be taken for it."""
+    (tmp_path / "shut.yaml").write_text(SHUT)
+    config = {"policies": [str(tmp_path)], "node": "n1"}
+    old = msgspec.structs.replace(made("web", 0, "10.1.0.2"), config=config)
+    stays = msgspec.structs.replace(made("db", 1, "10.1.0.3"), config=config)
+    begun, done = threading.Event(), threading.Event()
+    look = Sources.look
+
+    def look_slowly(self: Sources) -> Any:
+        begun.set()
+        assert done.wait(PATIENCE)
+        return look(self)
+
+    kernel = Kernel(host, declared=lambda _: [old, stays])
+    with monkeypatch.context() as slow, ThreadPoolExecutor() as pool:
+        slow.setattr(Sources, "look", look_slowly)
+        opening = pool.submit(kernel.apply, [PolicyTable("pods", config)])
+        assert begun.wait(PATIENCE)
+        assert kernel.withdraw([old]) == []
+        done.set()
+        opening.result()
+    enforcer = ENFORCERS.find(host, "pods")
+    assert enforcer is not None
+    assert [one.name for one in enforcer.world.pods()] == ["db"]
+    have = enforcer.table.read(host)
+    assert have is not None
+    assert have.elements["ingress4"].keys() == {("10.1.0.3",)}
+    kernel.withdraw([PolicyTable("pods", config)])
 
 
 def made(name: str, number: int, *addresses: str) -> PolicyPod:

@@ -18,7 +18,7 @@ import msgspec
 from msgspec.structs import replace
 
 from cnidaria.plan.attachment import Attachment, Key, NetworkId, State
-from cnidaria.plan.claims import Claims
+from cnidaria.plan.claims import Claims, claims_of
 from cnidaria.plan.journal import Journal, StateError
 from cnidaria.plan.lease import Cooling, Lease
 from cnidaria.plan.objects import Object
@@ -237,9 +237,14 @@ class Store:
             return sorted(self._cooling.values(), key=lambda entry: entry.released_at)
 
     def declared(self, cookie: int) -> list[Object]:
-        """The objects that attachments declare in the namespace with this cookie."""
+        """The objects that attachments declare in the namespace with this cookie.
+
+        Without those of attachments that are going: their objects are perhaps withdrawn already.
+        """
         with self._lock:
-            return list(self._claims.objects(cookie))
+            staying = (one for one in self._by_id.values() if one.state != "detaching")
+            claims = (claim for one in staying for claim in claims_of(one))
+            return list({obj.key: obj for where, obj in claims if where == cookie}.values())
 
     @contextmanager
     def frozen(self) -> Iterator[Claims]:

@@ -43,11 +43,21 @@ class Enforcers:
 
     def __init__(self) -> None:
         self._known: dict[tuple[int, str], Enforcer] = {}
+        self._gone: dict[tuple[int, str], list[PolicyPod]] = {}
         self._lock = threading.Lock()
+        self._changing = threading.Lock()
 
     def find(self, namespace: NetNS, network: str) -> Enforcer | None:
         """One that was opened."""
         return self._known.get((namespace.cookie, network))
+
+    def take_out(self, namespace: NetNS, pod: PolicyPod) -> Enforcer | None:
+        """The one that a pod is to be detached from; one that is being opened will know of it."""
+        place = namespace.cookie, pod.network
+        with self._changing:
+            if place in self._gone:
+                self._gone[place].append(pod)
+            return self._known.get(place)
 
     def open(self, session: Session, network: str, config: Any) -> Enforcer:
         """The one of this configuration, with the pods that are declared.
@@ -55,20 +65,35 @@ class Enforcers:
         Raises:
             KernelError: see :meth:`Enforcer.open`.
         """
-        from cnidaria_policy.objects import PolicyPod
-
         place = session.namespace.cookie, network
         wanted = msgspec.convert(config, PolicyConfig)
         with self._lock:
             known = self._known.get(place)
             if known is not None and known.config == wanted:
                 return known
-            pods = [one for one in session.declared(PolicyPod) if one.network == network]
             made = Enforcer(network, wanted, _kept(session, network))
-            made.open(session.namespace, pods, {one.id: guarded_by(session, one) for one in pods})
+            for pod in self._open(session, made):
+                made.detach(session.namespace, pod)
             made.settle(session.namespace)
-            self._known[place] = made
             return made
+
+    def _open(self, session: Session, made: Enforcer) -> list[PolicyPod]:
+        """Open it; the pods that went meanwhile. To read the sources may take long."""
+        from cnidaria_policy.objects import PolicyPod
+
+        place = session.namespace.cookie, made.network
+        with self._changing:
+            self._gone[place] = []
+        try:
+            pods = [one for one in session.declared(PolicyPod) if one.network == made.network]
+            made.open(session.namespace, pods, {one.id: guarded_by(session, one) for one in pods})
+        except BaseException:
+            with self._changing:
+                del self._gone[place]
+            raise
+        with self._changing:
+            self._known[place] = made
+            return self._gone.pop(place)
 
     def close(self, namespace: NetNS, network: str) -> None:
         """Forget it."""
@@ -151,7 +176,7 @@ class PodDriver(Driver["PolicyPod"]):
 
     def withdraw(self, session: Session, obj: PolicyPod) -> None:
         """Forget the pod. That must always be possible, whatever the sources say now."""
-        enforcer = ENFORCERS.find(session.namespace, obj.network)
+        enforcer = ENFORCERS.take_out(session.namespace, obj)
         if enforcer is not None:
             enforcer.detach(session.namespace, obj)
         else:

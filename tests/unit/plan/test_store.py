@@ -233,6 +233,21 @@ class Full(Journal):
         super().append(record)
 
 
+def test_what_is_going_is_declared_no_more(tmp_path: Path) -> None:
+    """It may be withdrawn already, and is nobody's to make again."""
+    store = Store(Journal(tmp_path), Clock())
+    shared = Route("10.9.0.0/16", dev="up0")
+    for n in (1, 2, 3):
+        one = attachment(n)
+        store.begin(replace(one, objects=(*one.objects, shared)))
+    store.commit(attachment(1).id)
+    store.detaching(attachment(3).id)
+    wanted = [obj for n in (1, 2) for obj in attachment(n).objects if obj.where == "host"]
+    assert sorted(map(str, store.declared(1))) == sorted(map(str, [*wanted, shared]))
+    assert store.declared(9) == []
+    store.close()
+
+
 def test_nothing_changes_where_nothing_can_be_written(tmp_path: Path) -> None:
     journal = Full(tmp_path, boot="boot")
     store = Store(journal, Clock())
