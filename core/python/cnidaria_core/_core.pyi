@@ -457,7 +457,11 @@ class BlockPool:
     @property
     def block_len(self) -> int: ...
     def snapshot(self) -> BlockPoolSnapshot:
-        """Return the pool as it is now, for good; it shares the blocks."""
+        """Return the pool as it is now, for good; it takes no time.
+
+        The two share everything. The first change of the pool makes a copy of what blocks there
+        are, if the snapshot is still kept.
+        """
 
     def diff(self, later: BlockPool | BlockPoolSnapshot) -> list[_Change]:
         """Return the routes that are others in `later`: see `BlockPoolSnapshot.diff`."""

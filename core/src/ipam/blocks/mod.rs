@@ -52,7 +52,8 @@ pub struct BlockPool {
     grid: Grid,
     borrow: bool,
     spread: bool,
-    blocks: BTreeMap<u128, Kept>,
+    /// Shared with snapshots; the first change while there are any makes a copy.
+    blocks: Arc<BTreeMap<u128, Kept>>,
     /// The numbers of all blocks that are there.
     present: Bitmap,
     /// Blocks with a free address.
@@ -137,7 +138,7 @@ impl BlockPool {
             grid: Grid::new(cidr, length, exclude)?,
             borrow,
             spread,
-            blocks: BTreeMap::new(),
+            blocks: Arc::default(),
             present: Bitmap::default(),
             open: BTreeSet::new(),
             nodes: HashMap::new(),
@@ -258,7 +259,8 @@ impl BlockPool {
 
     /// Has a block be this one. The only writer of these tables, so they stay in step.
     fn put(&mut self, number: u128, block: Option<Arc<Block>>, revision: u64) {
-        if let Some(Kept { block, .. }) = self.blocks.remove(&number) {
+        let blocks = Arc::make_mut(&mut self.blocks);
+        if let Some(Kept { block, .. }) = blocks.remove(&number) {
             forget(&mut self.nodes, block.node(), &number);
             for (offset, holder) in block.leases() {
                 forget(&mut self.owners, Some(&holder.owner), &(number, *offset));
@@ -279,7 +281,7 @@ impl BlockPool {
         if block.next_free(&self.grid, number).is_some() {
             self.open.insert(number);
         }
-        self.blocks.insert(number, Kept { block, revision });
+        blocks.insert(number, Kept { block, revision });
     }
 }
 

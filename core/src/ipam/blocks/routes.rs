@@ -34,12 +34,12 @@ pub struct BlockSnapshot {
     pub(super) grid: Grid,
     pub(super) borrow: bool,
     pub(super) spread: bool,
-    pub(super) blocks: BTreeMap<u128, Kept>,
+    pub(super) blocks: Arc<BTreeMap<u128, Kept>>,
     pub(super) revision: u64,
 }
 
 impl BlockPool {
-    /// The pool as it is now, for good; it takes as long as there are blocks that somebody has.
+    /// The pool as it is now, for good.
     pub fn snapshot(&self) -> BlockSnapshot {
         let Self { grid, borrow, spread, blocks, revision, .. } = self;
         BlockSnapshot {
