@@ -16,7 +16,7 @@ from support.namespaces import may_unshare, run
 from support.needs import needs
 from support.policy_enforcer import Ends, enforcing, write
 from support.policy_examples import cluster_policy
-from support.policy_lab import NUMBERS, Lab, Question, lab, pod_addresses
+from support.policy_lab import NODES, NUMBERS, Lab, Question, lab, pod_addresses
 
 pytestmark = needs("nft", "ping")
 
@@ -167,3 +167,26 @@ def test_a_pod_that_reaches_itself_by_a_service(cluster: Lab, host: NetNS, tmp_p
             follow(enforcer, host)
             cluster.forget_connections()
             assert begins(cluster, every(DB, SERVICE, *TO_DB), False), way
+
+
+@pytest.mark.parametrize("what", ["networks", "nodes"])
+def test_a_pod_and_its_own_node_that_no_file_knows(
+    cluster: Lab, host: NetNS, tmp_path: Path, what: str
+) -> None:
+    """What is denied towards all networks, or all nodes, is denied towards the own one."""
+    peers = "networks: [0.0.0.0/0, '::/0']" if what == "networks" else "nodes: {}"
+    deny = cluster_policy(
+        "{tier: Admin, priority: 1, subject: {namespaces: {}}, egress: "
+        f"[{{action: Deny, to: [{{{peers}}}]}}]}}"
+    )
+    to_node = every(WEB, NODES["n1"], ("TCP", 80), ("UDP", 53), ("ICMP", None))
+    from_node = every(NODES["n1"], WEB, ("TCP", 80), ("UDP", 53), ("ICMP", None))
+    with enforcing(host, tmp_path, {"web": WEB}) as enforcer:
+        assert begins(cluster, to_node, True)
+        cluster.forget_connections()
+        (tmp_path / "deny.yaml").write_text(deny)
+        follow(enforcer, host)
+        assert begins(cluster, to_node, False)
+        assert begins(cluster, from_node, True)
+        said = [enforcer.world.engine.verdict(*one).allowed for one in (*to_node, *from_node)]
+        assert said == [False] * len(to_node) + [True] * len(from_node)

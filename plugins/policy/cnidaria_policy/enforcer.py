@@ -11,7 +11,15 @@ from typing import TYPE_CHECKING, Final, get_args
 from cnidaria_core import HistoryLost
 
 from cnidaria import NftTable, StoreError
-from cnidaria.kinds import Batch, KernelError, NetNS, Ruleset, WholeTable, difference
+from cnidaria.kinds import (
+    Batch,
+    KernelError,
+    NetNS,
+    Ruleset,
+    WholeTable,
+    addresses,
+    difference,
+)
 from cnidaria_policy import names
 from cnidaria_policy.config import PolicyConfig
 from cnidaria_policy.cut import cut_denied, forget_addresses
@@ -105,7 +113,7 @@ class Enforcer:
             KernelError: EAGAIN: it is not known what the policies are; others: the kernel refuses.
         """
         with self._lock:
-            self._look()
+            self._look(namespace)
             if not self.sources.is_whole:
                 why = "; ".join(self.problems)
                 raise KernelError(NOT_YET, f"the policies of network {self.network}", why)
@@ -139,10 +147,10 @@ class Enforcer:
         Raises:
             KernelError: the kernel refuses.
         """
-        self._look()
+        self._look(namespace)
         return self.sync(namespace)
 
-    def _look(self, patience: float = -1) -> bool:
+    def _look(self, namespace: NetNS, patience: float = -1) -> bool:
         """Take in what the sources say, whoever asks: their news may forbid what has begun.
 
         A large file takes its time, for which pods still can go.
@@ -160,6 +168,7 @@ class Enforcer:
             with self._lock:
                 self.problems = self.sources.problems
                 self._has_news |= self.world.replace(found)
+                self._has_news |= self.world.see(addresses(namespace))
         finally:
             self._looking.release()
         return True
@@ -174,7 +183,7 @@ class Enforcer:
             KernelError: EAGAIN: it is not known what policies see of the pod; others: the kernel
                 refuses, or does not have what it took.
         """
-        self._find(pod)
+        self._find(namespace, pod)
         with self._lock:
             if not self._stale.isdisjoint(pod.addresses):
                 self._forget(namespace)
@@ -189,11 +198,11 @@ class Enforcer:
             except StoreError as error:
                 raise KernelError(NOT_YET, f"telling other nodes of {pod}", str(error)) from error
 
-    def _find(self, pod: PolicyPod) -> None:
+    def _find(self, namespace: NetNS, pod: PolicyPod) -> None:
         """Know the pod as its source has it, also where that has not told of it yet."""
         if pod.is_kubernetes and (why := self.sources.why_unknown(pod.namespace, pod.name)):
             raise KernelError(NOT_YET, f"the policies of {pod}", why)
-        if not self._look(PATIENCE) and not self.sources.are_files:
+        if not self._look(namespace, PATIENCE) and not self.sources.are_files:
             raise KernelError(NOT_YET, f"the policies of {pod}", "the sources are being read")
 
     def detach(self, namespace: NetNS, pod: PolicyPod) -> None:

@@ -10,12 +10,13 @@ from typing import Any, Final
 from cnidaria_core import PolicyReason, PolicyTables
 
 from cnidaria import CniError, Code, NodeView
+from cnidaria.kinds import addresses
 from cnidaria_policy.config import PolicyConfig
 from cnidaria_policy.kept import Kept, place
 from cnidaria_policy.manifests import SUFFIXES, Json, Key, Manifest, Refused, line_in, read, shown
 from cnidaria_policy.objects import PolicyPod
 from cnidaria_policy.sources import Sources
-from cnidaria_policy.world import World
+from cnidaria_policy.world import World, global_ones, node_key, node_object
 
 PLACEHOLDERS: Final = {4: ip_network("198.18.0.0/15"), 6: ip_network("2001:2::/48")}
 """Addresses of pods that have none (RFC 2544, RFC 5180): in no block but those of everybody."""
@@ -92,6 +93,9 @@ class Policies:
         if not sources.is_whole:
             raise CniError(Code.TRY_AGAIN_LATER, "; ".join(sources.problems))
         local = [pod for pod in view.declared(PolicyPod) if pod.network == name]
+        key = node_key(config.node_name)
+        if key not in found and (own := global_ones(addresses(view.namespace))):
+            found = {**found, key: node_object(config.node_name, own)}
         made = cls(found, sources.places, config.node_name, local)
         made.problems, made.store = sources.problems, sources.store
         if sources.shared:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -32,6 +33,7 @@ class World:
         self._objects: Mapping[Key, Json] = {}
         self._local: dict[PodName, dict[str, PolicyPod]] = {}
         self._names: dict[str, str] = {}
+        self._own: tuple[str, ...] = ()
 
     def name_of(self, address: str) -> str:
         """The local pod that has the address, as ``namespace/name``; ``""`` if none."""
@@ -48,6 +50,21 @@ class World:
         for key in gone:
             self._forget(key)
         return bool(more or gone)
+
+    def see(self, addresses: Iterable[str]) -> bool:
+        """Take the node's own addresses from the kernel where no source knows the node; whether
+        they are others than before.
+        """
+        is_known = node_key(self.node) in self._objects
+        own = () if is_known else global_ones(addresses)
+        if own == self._own:
+            return False
+        self._own = own
+        if own:
+            self.engine.apply(node_object(self.node, own))
+        elif not is_known:
+            self.engine.delete("Node", self.node)
+        return True
 
     def _told(self, key: Key, obj: Json) -> Json:
         local = self._local.get(key[1:]) if key[0] == "Pod" else None
@@ -117,6 +134,24 @@ class World:
     def pods(self) -> list[PolicyPod]:
         """All that live here."""
         return [pod for some in list(self._local.values()) for pod in list(some.values())]
+
+
+def node_key(node: str) -> Key:
+    """Of a node's object."""
+    return ("Node", "", node)
+
+
+def node_object(node: str, addresses: Iterable[str]) -> Json:
+    """A node as Kubernetes would show it, where nobody does."""
+    told = [{"type": "InternalIP", "address": one} for one in addresses]
+    meta = {"name": node, "labels": {}}
+    return {"apiVersion": "v1", "kind": "Node", "metadata": meta, "status": {"addresses": told}}
+
+
+def global_ones(addresses: Iterable[str]) -> tuple[str, ...]:
+    """Those by which others know the node."""
+    known = (ip_address(one) for one in set(addresses))
+    return tuple(sorted(str(one) for one in known if not (one.is_loopback or one.is_link_local)))
 
 
 def latest(pods: Mapping[str, PolicyPod]) -> PolicyPod:
