@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::holders::{NONE, Node, Pod};
+use super::holders::{NONE, Node, Pod, PodId};
 use super::identities::Who;
 use super::state::PolicyEngine;
 use crate::policy::model::{self, Key, Kind, Object, Policy};
@@ -24,7 +24,7 @@ impl PolicyEngine {
     pub fn objects(&self) -> Vec<Object> {
         let namespaces = self.identities.known_namespaces().map(Object::Namespace);
         let nodes = self.holders.known_nodes().map(|node| Object::Node(self.node_object(node)));
-        let pods = self.holders.pods().map(|pod| Object::Pod(self.pod_object(pod)));
+        let pods = self.holders.pods().map(|(id, pod)| Object::Pod(self.pod_object(id, pod)));
         let policies = self.policies.iter();
         let policies = policies.map(|one| Object::Policy(Policy::clone(&one.policy)));
         let mut all: Vec<_> = namespaces.chain(nodes).chain(pods).chain(policies).collect();
@@ -82,14 +82,14 @@ impl PolicyEngine {
         model::Node { name, labels, addresses: self.addresses(&node.endpoints) }
     }
 
-    fn pod_object(&self, pod: &Pod) -> model::Pod {
+    fn pod_object(&self, id: PodId, pod: &Pod) -> model::Pod {
         let who = self.identities.who(pod.identity);
         let (namespace, name) = pod.key.split_once('/').unwrap_or_default();
         model::Pod {
             namespace: who.namespace().cloned().unwrap_or_else(|| namespace.into()),
             name: name.into(),
             labels: self.labels(pod.identity),
-            addresses: self.addresses(&pod.endpoints),
+            addresses: self.addresses(self.holders.endpoints_of(id)),
             node: (pod.node != NONE).then(|| self.holders.node(pod.node).name.clone()),
             host_network: pod.host_network,
             ended: pod.ended,

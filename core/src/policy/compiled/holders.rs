@@ -5,7 +5,6 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use hashbrown::{DefaultHashBuilder, HashMap, HashTable};
-use smallvec::SmallVec;
 
 use super::identities::IdentityId;
 use super::ids::make_room;
@@ -30,8 +29,10 @@ pub struct Pod {
     pub node: NodeId,
     /// When it got its addresses, compared with others.
     pub arrival: u64,
-    /// Its addresses, the preferred one first.
-    pub endpoints: SmallVec<[EndpointId; 2]>,
+    /// How many addresses it has.
+    addresses: u32,
+    /// Its addresses, the preferred one first, if it has no more than these.
+    endpoints: [EndpointId; 2],
     /// Whether it has the node's network.
     pub host_network: bool,
     /// Whether it has ended.
@@ -64,8 +65,8 @@ pub enum Holder {
 pub struct Endpoint {
     /// The address.
     pub address: IpAddr,
-    /// All that say it is theirs.
-    pub holders: SmallVec<[Holder; 1]>,
+    /// Who says it is theirs, if that is no more than one.
+    holder: Option<Holder>,
     /// What it counts as now.
     pub state: State,
     /// Its place among the endpoints of the identity.
@@ -107,7 +108,27 @@ pub struct Holders {
     v4: HashMap<u32, EndpointId>,
     /// Found by what the endpoints say.
     v6: HashTable<EndpointId>,
+    /// The addresses of pods that have more than two.
+    many: HashMap<PodId, Box<[EndpointId]>>,
+    /// All that say an address is theirs, where that is more than one.
+    contested: HashMap<EndpointId, Vec<Holder>>,
     arrivals: u64,
+}
+
+impl Pod {
+    /// A pod without addresses.
+    pub fn new(key: Box<str>, identity: IdentityId, node: NodeId) -> Self {
+        Self {
+            key,
+            identity,
+            node,
+            arrival: 0,
+            addresses: 0,
+            endpoints: [NONE; 2],
+            host_network: false,
+            ended: false,
+        }
+    }
 }
 
 fn add<T>(slots: &mut Vec<Option<T>>, free: &mut Vec<u32>, value: T) -> u32 {
@@ -139,8 +160,32 @@ impl Holders {
     }
 
     /// All pods.
-    pub fn pods(&self) -> impl Iterator<Item = &Pod> {
-        self.pods.iter().flatten()
+    pub fn pods(&self) -> impl Iterator<Item = (PodId, &Pod)> {
+        (0..).zip(&self.pods).filter_map(|(id, one)| one.as_ref().map(|one| (id, one)))
+    }
+
+    /// The addresses of a pod, the preferred one first.
+    pub fn endpoints_of(&self, id: PodId) -> &[EndpointId] {
+        let pod = self.pod(id);
+        match pod.endpoints.get(..pod.addresses as usize) {
+            Some(few) => few,
+            None => &self.many[&id],
+        }
+    }
+
+    /// Let a pod have other addresses.
+    pub fn set_endpoints(&mut self, id: PodId, endpoints: &[EndpointId]) {
+        let pod = self.pod_mut(id);
+        pod.addresses = u32::try_from(endpoints.len()).expect("addresses are numbered by u32");
+        match pod.endpoints.get_mut(..endpoints.len()) {
+            Some(few) => {
+                few.copy_from_slice(endpoints);
+                self.many.remove(&id);
+            }
+            None => {
+                self.many.insert(id, endpoints.into());
+            }
+        }
     }
 
     /// Put in a pod whose key is not there.
@@ -261,8 +306,8 @@ impl Holders {
     /// Let somebody have an address; return its endpoint.
     pub fn hold(&mut self, address: IpAddr, holder: Holder) -> EndpointId {
         let id = self.find(address).unwrap_or_else(|| {
-            let holders = SmallVec::new();
-            let endpoint = Endpoint { address, holders, state: State::NOBODY, at: 0, area: 0 };
+            let (holder, state) = (None, State::NOBODY);
+            let endpoint = Endpoint { address, holder, state, at: 0, area: 0 };
             let id = add(&mut self.endpoints, &mut self.free_endpoints, endpoint);
             match address {
                 IpAddr::V4(v4) => {
@@ -278,21 +323,44 @@ impl Holders {
             }
             id
         });
-        let holders = &mut self.endpoint_mut(id).holders;
-        if !holders.contains(&holder) {
+        if !self.holders_of(id).contains(&holder) {
+            let mut holders = self.holders_of(id).to_vec();
             holders.push(holder);
+            self.set_holders(id, holders);
         }
         id
     }
 
     /// Let somebody not have an address any more.
     pub fn release(&mut self, id: EndpointId, holder: Holder) {
-        self.endpoint_mut(id).holders.retain(|one| *one != holder);
+        let others = self.holders_of(id).iter().copied().filter(|one| *one != holder);
+        let others = others.collect();
+        self.set_holders(id, others);
+    }
+
+    /// All that say an address is theirs.
+    fn holders_of(&self, id: EndpointId) -> &[Holder] {
+        match &self.endpoint(id).holder {
+            Some(one) => std::slice::from_ref(one),
+            None => self.contested.get(&id).map_or(&[], Vec::as_slice),
+        }
+    }
+
+    fn set_holders(&mut self, id: EndpointId, holders: Vec<Holder>) {
+        self.endpoint_mut(id).holder = match *holders {
+            [one] => Some(one),
+            _ => None,
+        };
+        if holders.len() > 1 {
+            self.contested.insert(id, holders);
+        } else {
+            self.contested.remove(&id);
+        }
     }
 
     /// Forget an address that nobody has.
     pub fn forget(&mut self, id: EndpointId) {
-        if !self.endpoint(id).holders.is_empty() {
+        if !self.holders_of(id).is_empty() {
             return;
         }
         match self.endpoint(id).address {
@@ -313,7 +381,7 @@ impl Holders {
     /// What an address counts as: a pod's before a node's, a node's before that of a pod that has
     /// its network; among pods the later one's, among nodes that with the greater name.
     pub fn judge(&self, id: EndpointId) -> State {
-        let host = self.endpoint(id).holders.iter().any(|holder| self.is_host(*holder));
+        let host = self.holders_of(id).iter().any(|holder| self.is_host(*holder));
         match self.best(id) {
             None => State::NOBODY,
             Some(Holder::Node(id)) => {
@@ -330,7 +398,7 @@ impl Holders {
     }
 
     fn best(&self, id: EndpointId) -> Option<Holder> {
-        let holders = self.endpoint(id).holders.iter().copied();
+        let holders = self.holders_of(id).iter().copied();
         holders.max_by_key(|holder| match holder {
             Holder::Pod(pod) => match self.pod(*pod) {
                 pod if pod.ended => (0, pod.arrival, ""),
@@ -367,9 +435,8 @@ impl Holders {
 
     /// Whether a node has an address, itself or by a pod that has its network.
     pub fn is_of_node(&self, id: EndpointId, node: NodeId) -> bool {
-        let endpoint = self.endpoint(id);
-        endpoint.state.host
-            && endpoint.holders.iter().any(|holder| {
+        self.endpoint(id).state.host
+            && self.holders_of(id).iter().any(|holder| {
                 self.is_host(*holder)
                     && match holder {
                         Holder::Node(one) => *one == node,

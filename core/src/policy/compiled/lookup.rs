@@ -102,8 +102,8 @@ impl PolicyEngine {
             End::Address(address) => Ok(smallvec![self.place_of(address)]),
             End::Pod(key) => {
                 let own = self.holders.find_pod(key).into_iter().flat_map(|id| {
-                    let pod = self.holders.pod(id);
-                    pod.endpoints.iter().filter(move |one| self.holders.counts_as(**one, id))
+                    let all = self.holders.endpoints_of(id).iter();
+                    all.filter(move |one| self.holders.counts_as(**one, id))
                 });
                 let places: SmallVec<_> = own.map(|one| self.place_of_endpoint(*one)).collect();
                 match places.is_empty() {

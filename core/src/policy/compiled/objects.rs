@@ -13,6 +13,8 @@ use super::regroup::Rows;
 use super::state::{PolicyEngine, of_endpoint, of_segment};
 use crate::policy::model::{self, Key, Kind, Namespace, Object};
 
+type EndpointIds = SmallVec<[EndpointId; 2]>;
+
 impl PolicyEngine {
     /// Take an object; return whether something is different.
     pub fn apply(&mut self, object: Object) -> bool {
@@ -139,38 +141,25 @@ impl PolicyEngine {
         let identity = self.identities.take(who);
         let node = node.map_or(NONE, |name| self.holders.take_node(&name));
         let id = known.unwrap_or_else(|| {
-            self.holders.add_pod(Pod {
-                key: key.into(),
-                identity,
-                node,
-                arrival: 0,
-                endpoints: SmallVec::new(),
-                host_network,
-                ended,
-            })
+            self.holders.add_pod(Pod::new(key.into(), identity, node))
         });
-        let arrival = match self.addresses(&self.holders.pod(id).endpoints) == addresses {
+        let before = EndpointIds::from(self.holders.endpoints_of(id));
+        let arrival = match self.addresses(&before) == addresses {
             true => self.holders.pod(id).arrival,
             false => self.holders.arrive(),
         };
         let endpoints = addresses.iter().map(|one| self.holders.hold(*one, Holder::Pod(id)));
-        let endpoints = endpoints.collect();
+        let endpoints: EndpointIds = endpoints.collect();
+        self.holders.set_endpoints(id, &endpoints);
         let pod = self.holders.pod_mut(id);
-        let new = Pod {
-            key: std::mem::take(&mut pod.key),
-            identity,
-            node,
-            arrival,
-            endpoints,
-            host_network,
-            ended,
-        };
-        let before = std::mem::replace(pod, new);
-        self.move_holder(Holder::Pod(id), &before.endpoints);
+        let old_identity = std::mem::replace(&mut pod.identity, identity);
+        let old_node = std::mem::replace(&mut pod.node, node);
+        (pod.arrival, pod.host_network, pod.ended) = (arrival, host_network, ended);
+        self.move_holder(Holder::Pod(id), &before);
         if known.is_some() {
-            self.identities.give(before.identity);
-            if before.node != NONE {
-                self.holders.give_node(before.node);
+            self.identities.give(old_identity);
+            if old_node != NONE {
+                self.holders.give_node(old_node);
             }
         }
         true
@@ -189,7 +178,7 @@ impl PolicyEngine {
         (pod.host_network, pod.ended) == flags
             && name == node
             && *self.identities.who(pod.identity) == *who
-            && self.addresses(&pod.endpoints) == addresses
+            && self.addresses(self.holders.endpoints_of(id)) == addresses
     }
 
     /// The addresses of endpoints.
@@ -198,8 +187,9 @@ impl PolicyEngine {
     }
 
     fn remove_pod(&mut self, id: PodId) {
-        let endpoints = std::mem::take(&mut self.holders.pod_mut(id).endpoints);
-        self.move_holder(Holder::Pod(id), &endpoints);
+        let before = EndpointIds::from(self.holders.endpoints_of(id));
+        self.holders.set_endpoints(id, &[]);
+        self.move_holder(Holder::Pod(id), &before);
         let Some(pod) = self.holders.remove_pod(id) else { return };
         self.identities.give(pod.identity);
         if pod.node != NONE {
@@ -249,10 +239,10 @@ impl PolicyEngine {
 
     /// Somebody has other addresses, or counts as something else.
     fn move_holder(&mut self, holder: Holder, before: &[EndpointId]) {
-        let mut now: SmallVec<[EndpointId; 2]> = match holder {
-            Holder::Pod(id) => self.holders.pod(id).endpoints.clone(),
-            Holder::Node(id) => self.holders.node(id).endpoints.as_slice().into(),
-        };
+        let mut now = EndpointIds::from(match holder {
+            Holder::Pod(id) => self.holders.endpoints_of(id),
+            Holder::Node(id) => &self.holders.node(id).endpoints,
+        });
         for id in &now {
             self.settle(*id);
         }

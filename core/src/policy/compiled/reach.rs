@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use super::holders::Pod;
+use super::holders::PodId;
 use super::state::PolicyEngine;
 use crate::policy::filter::{Point, point_of_number};
 use crate::policy::tables::{PeerClass, SubjectClass, Way};
@@ -27,8 +27,8 @@ impl PolicyEngine {
     #[must_use]
     pub fn reachable(&self, protocol: u8, port: u16) -> Reach {
         let mut pods: BTreeMap<Identity, Vec<String>> = BTreeMap::new();
-        for pod in self.holders.pods().filter(|pod| !pod.host_network && !pod.ended) {
-            if let Some(identity) = self.identity_of(pod) {
+        for (id, pod) in self.holders.pods().filter(|(_, pod)| !pod.host_network && !pod.ended) {
+            if let Some(identity) = self.identity_of(id) {
                 pods.entry(identity).or_default().push(pod.key.to_string());
             }
         }
@@ -42,8 +42,8 @@ impl PolicyEngine {
         Reach { identities: pods, matrix }
     }
 
-    fn identity_of(&self, pod: &Pod) -> Option<Identity> {
-        let found: Identity = (pod.endpoints.iter())
+    fn identity_of(&self, pod: PodId) -> Option<Identity> {
+        let found: Identity = (self.holders.endpoints_of(pod).iter())
             .filter_map(|id| {
                 let (peer, subject) = self.spots.get(*id as usize)?.classes()?;
                 let is_ipv4 = matches!(self.holders.endpoint(*id).address, IpAddr::V4(_));
