@@ -20,7 +20,7 @@ pub struct Clock {
     pub oldest: u64,
 }
 
-/// Numbers from some one on. One that was given back is taken again once no version of the
+/// Numbers from 0 on. One that was given back is taken again once no version of the
 /// history has it any more.
 #[derive(Debug, Clone, Default)]
 pub struct IdPool {
@@ -30,11 +30,6 @@ pub struct IdPool {
 }
 
 impl IdPool {
-    /// Numbers from `first` on.
-    pub fn starting_at(first: u32) -> Self {
-        Self { next: first, free: VecDeque::new() }
-    }
-
     /// A number that is free.
     pub fn take(&mut self, clock: Clock) -> u32 {
         match self.free.front() {

@@ -140,9 +140,8 @@ impl PolicyEngine {
         }
         let identity = self.identities.take(who);
         let node = node.map_or(NONE, |name| self.holders.take_node(&name));
-        let id = known.unwrap_or_else(|| {
-            self.holders.add_pod(Pod::new(key.into(), identity, node))
-        });
+        let id =
+            known.unwrap_or_else(|| self.holders.add_pod(Pod::new(key.into(), identity, node)));
         let before = EndpointIds::from(self.holders.endpoints_of(id));
         let arrival = match self.addresses(&before) == addresses {
             true => self.holders.pod(id).arrival,

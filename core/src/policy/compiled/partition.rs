@@ -1,8 +1,8 @@
 //! Elements in classes by a key, with class numbers that change as little as possible.
 
-use std::hash::Hash;
+use std::hash::{BuildHasher, Hash};
 
-use hashbrown::{HashMap, HashSet};
+use hashbrown::{DefaultHashBuilder, HashMap, HashSet, HashTable};
 
 use super::ids::{Clock, IdPool, make_room};
 
@@ -20,7 +20,9 @@ const ABSENT: Class = u32::MAX;
 #[derive(Debug, Clone)]
 pub struct Partition<K> {
     classes: Vec<Option<Members<K>>>,
-    ids: HashMap<K, Class>,
+    /// Found by the keys of the classes.
+    ids: HashTable<Class>,
+    hasher: DefaultHashBuilder,
     pool: IdPool,
     /// Element -> (class, place among its members); even and odd elements apart, for where they are
     /// of two kinds there may be few of one.
@@ -56,13 +58,22 @@ pub enum Event {
 impl<K: Hash + Eq + Clone + Default> Partition<K> {
     /// No elements.
     pub fn new() -> Self {
-        let nothing = Members { key: K::default(), elements: Vec::new() };
-        Self {
-            classes: vec![Some(nothing)],
-            ids: HashMap::from_iter([(K::default(), NOTHING)]),
-            pool: IdPool::starting_at(1),
+        let mut made = Self {
+            classes: Vec::new(),
+            ids: HashTable::new(),
+            hasher: DefaultHashBuilder::default(),
+            pool: IdPool::default(),
             places: [Vec::new(), Vec::new()],
-        }
+        };
+        let nothing = made.make(K::default(), Clock::default());
+        debug_assert_eq!(nothing, NOTHING);
+        made
+    }
+
+    /// The class of a key, if there is one.
+    fn find(&self, key: &K) -> Option<Class> {
+        let hash = self.hasher.hash_one(key);
+        self.ids.find(hash, |class| self.members(*class).key == *key).copied()
     }
 
     /// The class of an element, if it is in one.
@@ -110,7 +121,7 @@ impl<K: Hash + Eq + Clone + Default> Partition<K> {
     /// Put in an element that is not in any class; return its class, and whether that is new.
     pub fn insert(&mut self, element: Element, key: K, clock: Clock) -> (Class, bool) {
         debug_assert!(self.class(element).is_none());
-        let known = self.ids.get(&key).copied();
+        let known = self.find(&key);
         let class = known.unwrap_or_else(|| self.make(key, clock));
         self.attach(element, class);
         (class, known.is_none())
@@ -180,7 +191,7 @@ impl<K: Hash + Eq + Clone + Default> Partition<K> {
     ) -> bool {
         let members = &self.members(class).elements;
         let whole = members.len() == elements.len();
-        if let Some(&other) = self.ids.get(key) {
+        if let Some(other) = self.find(key) {
             let larger = |class: Class| {
                 self.members(class).elements.iter().map(|&one| weight(one)).sum::<usize>()
             };
@@ -219,7 +230,7 @@ impl<K: Hash + Eq + Clone + Default> Partition<K> {
     /// Move elements, which are in one class, to the class of a key.
     fn leave(&mut self, key: K, elements: Vec<Element>, clock: Clock, outcome: &mut Outcome) {
         let from = self.place(elements[0]).0;
-        let to = self.ids.get(&key).copied().unwrap_or_else(|| {
+        let to = self.find(&key).unwrap_or_else(|| {
             let made = self.make(key, clock);
             outcome.events.push(Event::Born(made, from));
             made
@@ -277,19 +288,29 @@ impl<K: Hash + Eq + Clone + Default> Partition<K> {
         if self.classes.len() <= class as usize {
             self.classes.resize_with(class as usize + 1, || None);
         }
-        self.classes[class as usize] = Some(Members { key: key.clone(), elements: Vec::new() });
-        self.ids.insert(key, class);
+        self.classes[class as usize] = Some(Members { key, elements: Vec::new() });
+        self.file(class);
         class
     }
 
+    /// Let a class be found by its key.
+    fn file(&mut self, class: Class) {
+        let hash = self.hasher.hash_one(self.key(class));
+        let (classes, hasher) = (&self.classes, &self.hasher);
+        self.ids.insert_unique(hash, class, |other| {
+            let members = classes[*other as usize].as_ref();
+            members.map_or(0, |members| hasher.hash_one(&members.key))
+        });
+    }
+
     fn set_key(&mut self, class: Class, key: Option<K>) {
-        let old = self.members(class).key.clone();
-        if self.ids.get(&old) == Some(&class) {
-            self.ids.remove(&old);
+        let hash = self.hasher.hash_one(self.key(class));
+        if let Ok(entry) = self.ids.find_entry(hash, |other| *other == class) {
+            entry.remove();
         }
         if let Some(key) = key {
-            self.ids.insert(key.clone(), class);
             self.members_mut(class).key = key;
+            self.file(class);
         }
     }
 
