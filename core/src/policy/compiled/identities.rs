@@ -61,10 +61,12 @@ pub struct Identities {
     namespaces: HashMap<Arc<str>, Room>,
     none: Labels,
     labels: Shared<Labels>,
+    /// The keys and values of `labels`.
+    strings: Shared<Arc<str>>,
     ports: Shared<Arc<[NamedPort]>>,
 }
 
-/// Values of which equal ones are one in memory -> how many identities have them.
+/// Values of which equal ones are one in memory -> how many have them.
 #[derive(Debug, Clone)]
 struct Shared<T>(HashMap<T, u32>);
 
@@ -75,20 +77,26 @@ impl<T> Default for Shared<T> {
 }
 
 impl<T: Hash + Eq + Clone> Shared<T> {
-    fn take(&mut self, value: &mut T) {
-        if let Some((known, _)) = self.0.get_key_value(value) {
-            *value = known.clone();
-        }
-        *self.0.entry(value.clone()).or_insert(0) += 1;
+    fn has(&self, value: &T) -> bool {
+        self.0.contains_key(value)
     }
 
-    fn give(&mut self, value: &T) {
-        if let Some(uses) = self.0.get_mut(value) {
-            *uses -= 1;
-            if *uses == 0 {
-                self.0.remove(value);
-            }
+    /// Count one more use; return the one in memory.
+    fn take(&mut self, value: &T) -> T {
+        let known = self.0.get_key_value(value).map_or(value, |(known, _)| known).clone();
+        *self.0.entry(known.clone()).or_insert(0) += 1;
+        known
+    }
+
+    /// Count one use less; return whether it was the last.
+    fn give(&mut self, value: &T) -> bool {
+        let Some(uses) = self.0.get_mut(value) else { return false };
+        *uses -= 1;
+        let last = *uses == 0;
+        if last {
+            self.0.remove(value);
         }
+        last
     }
 }
 
@@ -128,10 +136,10 @@ impl Identities {
                 if let Some((known, _)) = self.namespaces.get_key_value(namespace) {
                     *namespace = known.clone();
                 }
-                self.labels.take(labels);
-                self.ports.take(ports);
+                *labels = self.take_labels(labels);
+                *ports = self.ports.take(ports);
             }
-            Who::Node { labels } => self.labels.take(labels),
+            Who::Node { labels } => *labels = self.take_labels(labels),
         }
         self.slots[id as usize] = Some(Slot { who, uses: 1, endpoints: Vec::new() });
         let (slots, hasher) = (&self.slots, &self.hasher);
@@ -157,14 +165,32 @@ impl Identities {
         self.free.push(id);
         match &who {
             Who::Pod { labels, ports, .. } => {
-                self.labels.give(labels);
+                self.give_labels(labels);
                 self.ports.give(ports);
             }
-            Who::Node { labels } => self.labels.give(labels),
+            Who::Node { labels } => self.give_labels(labels),
         }
         if let Some(namespace) = who.namespace() {
             self.room(namespace).identities.retain(|one| *one != id);
             self.tidy(namespace);
+        }
+    }
+
+    fn take_labels(&mut self, labels: &Labels) -> Labels {
+        if self.labels.has(labels) {
+            return self.labels.take(labels);
+        }
+        let strings = &mut self.strings;
+        let pairs = labels.iter().map(|(key, value)| (strings.take(key), strings.take(value)));
+        self.labels.take(&Labels::new(pairs.collect()))
+    }
+
+    fn give_labels(&mut self, labels: &Labels) {
+        if self.labels.give(labels) {
+            for (key, value) in labels.iter() {
+                self.strings.give(key);
+                self.strings.give(value);
+            }
         }
     }
 
