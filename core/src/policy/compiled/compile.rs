@@ -94,7 +94,7 @@ impl PolicyEngine {
         if subject_of(id).1 == 0 {
             return;
         }
-        let names = |side: Option<&Side>| side.map_or(Vec::new(), |side| side.names.clone());
+        let names = |side: Option<&Side>| side.map_or(Box::default(), |side| side.names.clone());
         let (old, new) = (names(before), names(now));
         for name in old.iter().filter(|name| !new.contains(name)) {
             self.listen(name, id, false);

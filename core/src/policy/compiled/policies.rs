@@ -7,7 +7,7 @@ use hashbrown::HashMap;
 use super::index::PeerIndex;
 use super::traits::TraitId;
 use crate::policy::filter::{Span, point};
-use crate::policy::model::{Action, Key, NamedPort, Peer, Place, Policy, PortMatch, Rule};
+use crate::policy::model::{Action, Key, NamedPort, Peer, Place, Policy, PortMatch, Rule, Tier};
 
 /// Small number of a policy.
 pub type PolicyId = u32;
@@ -20,7 +20,7 @@ pub struct Compiled {
     /// Where it is evaluated.
     pub place: Place,
     /// Its rules, for ingress and egress.
-    pub rules: [Vec<CompiledRule>; 2],
+    pub rules: [Vec<Arc<CompiledRule>>; 2],
     /// The reasons of its isolation, where it isolates.
     pub isolation: [Option<u32>; 2],
     /// The names of ports that its rules use, each once.
@@ -37,6 +37,10 @@ impl Compiled {
 /// A rule.
 #[derive(Debug, Clone)]
 pub struct CompiledRule {
+    /// The tier of its policy.
+    pub tier: Tier,
+    /// Whether its policy is only audited.
+    pub audit: bool,
     /// What it does.
     pub action: Action,
     /// Its reason.
@@ -178,12 +182,14 @@ impl Policies {
                 isolation[direction] = Some(reason(direction, None));
             }
             for (index, rule) in policy.rules[direction].iter().enumerate() {
-                rules[direction].push(CompiledRule {
+                rules[direction].push(Arc::new(CompiledRule {
+                    tier: policy.tier,
+                    audit: policy.audit,
                     action: rule.action,
                     reason: reason(direction, Some(index)),
                     peers: rule.peers.as_ref().map(|peers| peers.iter().map(&mut take).collect()),
                     spans: Spans::new(rule),
-                });
+                }));
             }
         }
         let names = [names(&policy.rules[0]), names(&policy.rules[1])];

@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use super::policies::{Policies, PolicyId, Spans};
+use super::policies::{CompiledRule, Policies, PolicyId};
 use super::row_map::RowMap;
 use super::traits::TraitId;
 use crate::policy::filter::{Clause, Clauses, Filter, Isolation};
-use crate::policy::model::{Action, NamedPort, Tier};
+use crate::policy::model::{NamedPort, Tier};
 use crate::policy::reason::ReasonId;
 use crate::policy::tables::{FilterId, SubjectClass};
 
@@ -27,13 +27,13 @@ pub fn subject_of(side: SideId) -> (SubjectClass, usize) {
 #[derive(Debug, Clone)]
 pub struct Side {
     /// All rules in the order of evaluation.
-    rules: Vec<SideRule>,
+    rules: Box<[Arc<CompiledRule>]>,
     /// (trait, rule for peers that have it), ascending, each once.
-    by_trait: Vec<(TraitId, u32)>,
+    by_trait: Box<[(TraitId, u32)]>,
     /// The rules for whatever peer, ascending.
-    always: Vec<u32>,
+    always: Box<[u32]>,
     /// The names of ports that rules use.
-    pub names: Vec<Arc<str>>,
+    pub names: Box<[Arc<str>]>,
     isolation: Isolation,
     /// Whether policies other than NetworkPolicies have a say.
     pub clustered: bool,
@@ -47,15 +47,6 @@ pub struct Side {
     pub crowd: usize,
 }
 
-#[derive(Debug, Clone)]
-struct SideRule {
-    tier: Tier,
-    action: Action,
-    reason: ReasonId,
-    audit: bool,
-    spans: Spans,
-}
-
 impl Side {
     /// The rules of policies for a direction; `None` if none has any say.
     pub fn new(policies: &Policies, ids: &[PolicyId], direction: usize) -> Option<Self> {
@@ -65,48 +56,41 @@ impl Side {
             return None;
         }
         all.sort_by(|a, b| a.place.cmp(&b.place));
-        let mut made = Self {
-            rules: Vec::new(),
-            by_trait: Vec::new(),
-            always: Vec::new(),
-            names: all.iter().flat_map(|policy| policy.names[direction].iter().cloned()).collect(),
-            isolation: Isolation::default(),
+        let mut isolation = Isolation::default();
+        for policy in &all {
+            if let Some(reason) = policy.isolation[direction].map(ReasonId) {
+                isolation.audited.get_or_insert(reason);
+                if !policy.policy.audit {
+                    isolation.enforced.get_or_insert(reason);
+                }
+            }
+        }
+        let mut names: Vec<_> = all.iter().flat_map(|one| &one.names[direction]).cloned().collect();
+        names.sort();
+        names.dedup();
+        let rules = all.iter().flat_map(|policy| &policy.rules[direction]);
+        let rules: Box<[_]> = rules.cloned().collect();
+        let (mut by_trait, mut always) = (Vec::new(), Vec::new());
+        for (index, rule) in (0..).zip(&rules) {
+            match &rule.peers {
+                None => always.push(index),
+                Some(peers) => by_trait.extend(peers.iter().map(|peer| (*peer, index))),
+            }
+        }
+        by_trait.sort_unstable();
+        by_trait.dedup();
+        Some(Self {
+            rules,
+            by_trait: by_trait.into(),
+            always: always.into(),
+            names: names.into(),
+            isolation,
             clustered: all.iter().any(|policy| policy.policy.tier != Tier::NetworkPolicy),
             base: 0,
             default: 0,
             rows: RowMap::default(),
             crowd: 0,
-        };
-        made.names.sort();
-        made.names.dedup();
-        for policy in all {
-            if let Some(reason) = policy.isolation[direction].map(ReasonId) {
-                made.isolation.audited.get_or_insert(reason);
-                if !policy.policy.audit {
-                    made.isolation.enforced.get_or_insert(reason);
-                }
-            }
-            for rule in &policy.rules[direction] {
-                let index = u32::try_from(made.rules.len()).expect("rules are numbered by u32");
-                made.rules.push(SideRule {
-                    tier: policy.policy.tier,
-                    action: rule.action,
-                    reason: ReasonId(rule.reason),
-                    audit: policy.policy.audit,
-                    spans: rule.spans.clone(),
-                });
-                let Some(peers) = &rule.peers else {
-                    made.always.push(index);
-                    continue;
-                };
-                made.by_trait.extend(peers.iter().map(|peer| (*peer, index)));
-            }
-        }
-        made.by_trait.sort_unstable();
-        made.by_trait.dedup();
-        made.by_trait.shrink_to_fit();
-        made.rules.shrink_to_fit();
-        Some(made)
+        })
     }
 
     /// The traits that rules look at.
@@ -159,8 +143,8 @@ impl Side {
             if spans.as_ref().is_some_and(|spans| spans.is_empty()) {
                 continue;
             }
-            let clause =
-                Clause { action: rule.action, reason: rule.reason, audit: rule.audit, spans };
+            let (action, reason, audit) = (rule.action, ReasonId(rule.reason), rule.audit);
+            let clause = Clause { action, reason, audit, spans };
             match rule.tier {
                 Tier::Admin => clauses.admin.push(clause),
                 Tier::NetworkPolicy => clauses.network.push(clause),
