@@ -49,7 +49,7 @@ impl PolicyEngine {
         for direction in 0..2 {
             self.replace_side(side(subject, direction), None);
         }
-        for ((way, peer), filter) in std::mem::take(&mut self.rows_mut(subject).exempt) {
+        for ((way, peer), filter) in std::mem::take(&mut self.rows_mut(subject).exempt).iter() {
             self.journal.push(Entry::Row((subject, way, Some(peer)), Some(filter)));
             self.give_filter(filter);
         }
@@ -333,12 +333,11 @@ impl PolicyEngine {
     /// Make those rows of a subject anew that NetworkPolicies have no say in.
     fn exempt_rows(&mut self, subject: SubjectClass) {
         let mut keys: Vec<(Way, PeerClass)> =
-            self.rows_mut(subject).exempt.keys().copied().collect();
+            self.rows_mut(subject).exempt.iter().map(|(key, _)| key).collect();
         if self.is_clustered(subject, 1) {
             keys.extend(self.hosts.keys().map(|peer| (Way::Local, *peer)));
         }
-        let pairs: Vec<_> = self.rows_mut(subject).pairs.keys().copied().collect();
-        for peer in pairs {
+        for (peer, _) in self.rows_mut(subject).pairs.iter() {
             keys.extend([(Way::HairpinIngress, peer), (Way::HairpinEgress, peer)]);
         }
         keys.sort_unstable();
@@ -369,7 +368,7 @@ impl PolicyEngine {
         let exempt = &mut self.rows[subject as usize].exempt;
         let before = match filter {
             Some(filter) => exempt.insert((way, peer), filter),
-            None => exempt.remove(&(way, peer)),
+            None => exempt.remove((way, peer)),
         };
         if before != filter {
             self.journal.push(Entry::Row((subject, way, Some(peer)), before));

@@ -189,7 +189,7 @@ impl PolicyEngine {
             Way::Ingress => 0,
             Way::Egress => 1,
             Way::Local | Way::HairpinIngress | Way::HairpinEgress => {
-                return rows.exempt.get(&(way, peer)).copied();
+                return rows.exempt.get((way, peer));
             }
         };
         let side = rows.sides[direction].as_deref()?;

@@ -18,6 +18,7 @@ mod regroup;
 mod row_map;
 mod rows;
 mod segments;
+mod sorted_map;
 mod state;
 mod tally;
 mod traits;

@@ -14,6 +14,7 @@ use super::partition::{Class, NOTHING, Partition};
 use super::policies::{Policies, PolicyId};
 use super::rows::{Side, SideId};
 use super::segments::{SegmentId, Segments};
+use super::sorted_map::SortedMap;
 use super::traits::{TraitId, TraitSet, Traits};
 use crate::policy::filter::Filter;
 use crate::policy::model::NamedPort;
@@ -80,9 +81,9 @@ pub struct SubjectRows {
     /// For ingress and egress, where a policy has a say.
     pub sides: [Option<Box<Side>>; 2],
     /// Those that NetworkPolicies have no say in.
-    pub exempt: HashMap<(Way, PeerClass), FilterId>,
+    pub exempt: SortedMap<(Way, PeerClass), FilterId>,
     /// Of which peer classes the pods of the subject are -> how many addresses.
-    pub pairs: HashMap<PeerClass, u32>,
+    pub pairs: SortedMap<PeerClass, u32>,
 }
 
 /// Who has what: from traits to classes, and from those to peer classes.

@@ -92,9 +92,7 @@ impl PolicyEngine {
         if *placed == 1 {
             self.journal.push(Entry::Placement(self.holders.node_name(node), subject, false));
         }
-        let uses = self.rows_mut(subject).pairs.entry(tally.peer).or_insert(0);
-        *uses += 1;
-        if *uses == 1 {
+        if self.rows_mut(subject).pairs.more(tally.peer) {
             self.hairpin_rows(subject, tally.peer, true);
         }
     }
@@ -107,7 +105,7 @@ impl PolicyEngine {
         if less(&mut self.placements, (node, subject)) {
             self.journal.push(Entry::Placement(self.holders.node_name(node), subject, true));
         }
-        if less(&mut self.rows_mut(subject).pairs, tally.peer) {
+        if self.rows_mut(subject).pairs.less(tally.peer) {
             self.hairpin_rows(subject, tally.peer, false);
         }
     }

@@ -91,7 +91,7 @@ impl PolicyEngine {
             all.extend(side.rows.iter().map(|(peer, id)| ((subject, way, Some(peer)), id)));
         }
         let exempt = rows.exempt.iter();
-        all.extend(exempt.map(|((way, peer), id)| ((subject, *way, Some(*peer)), *id)));
+        all.extend(exempt.map(|((way, peer), id)| ((subject, way, Some(peer)), id)));
         all
     }
 
@@ -101,7 +101,7 @@ impl PolicyEngine {
         let direction = match way {
             Way::Ingress => 0,
             Way::Egress => 1,
-            _ => return rows.exempt.get(&(way, peer?)).copied(),
+            _ => return rows.exempt.get((way, peer?)),
         };
         let side = rows.sides[direction].as_deref()?;
         match peer {
