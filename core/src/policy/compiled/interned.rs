@@ -73,6 +73,11 @@ impl<T: Hash + Eq> Interned<T> {
         self.slots[id as usize].take().map(|(value, _)| value)
     }
 
+    /// Give back memory that was kept for more.
+    pub fn trim(&mut self) {
+        self.slots.shrink_to_fit();
+    }
+
     /// The value of a number, if it is used.
     pub fn get(&self, id: u32) -> Option<&T> {
         self.slots.get(id as usize)?.as_ref().map(|(value, _)| value)

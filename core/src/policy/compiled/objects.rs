@@ -85,9 +85,14 @@ impl PolicyEngine {
         self.entities.trim();
         self.peers.trim();
         self.subjects.trim();
+        self.traits.trim();
+        self.filters.trim();
+        self.links.trim();
         self.rows.shrink_to_fit();
-        for side in self.rows.iter_mut().flat_map(|rows| &mut rows.sides).flatten() {
-            side.rows.trim();
+        for rows in &mut self.rows {
+            rows.exempt.trim();
+            rows.pairs.trim();
+            rows.sides.iter_mut().flatten().for_each(|side| side.rows.trim());
         }
     }
 

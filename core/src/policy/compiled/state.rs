@@ -176,6 +176,20 @@ impl Links {
             self.peer_classes += 1;
         }
     }
+
+    /// Give back memory that was kept for more.
+    pub fn trim(&mut self) {
+        for classes in self.entities_with.values_mut().chain(self.areas_with.values_mut()) {
+            classes.shrink_to_fit();
+        }
+        self.entity_traits.shrink_to_fit();
+        self.area_traits.shrink_to_fit();
+        for peers in [&mut self.peers_of_entity, &mut self.peers_of_area] {
+            peers.iter_mut().for_each(Vec::shrink_to_fit);
+            peers.shrink_to_fit();
+        }
+        self.parts.shrink_to_fit();
+    }
 }
 
 fn grow<T: Default>(list: &mut Vec<T>, index: u32) -> &mut T {

@@ -154,6 +154,11 @@ impl Traits {
         self.names.contains_key(name)
     }
 
+    /// Give back memory that was kept for more.
+    pub fn trim(&mut self) {
+        self.slots.iter_mut().flatten().for_each(|slot| slot.sides.shrink_to_fit());
+    }
+
     /// The traits by peer of somebody, ascending.
     pub fn of(&self, who: &Who, namespace_labels: &Labels) -> Vec<TraitId> {
         let mut found: Vec<_> = match who {
