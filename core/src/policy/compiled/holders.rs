@@ -71,8 +71,6 @@ pub struct Endpoint {
     pub state: State,
     /// Its place among the endpoints of the identity.
     pub at: u32,
-    /// The class of the segment that it lies in.
-    pub area: u32,
 }
 
 /// What an address counts as.
@@ -307,7 +305,7 @@ impl Holders {
     pub fn hold(&mut self, address: IpAddr, holder: Holder) -> EndpointId {
         let id = self.find(address).unwrap_or_else(|| {
             let (holder, state) = (None, State::NOBODY);
-            let endpoint = Endpoint { address, holder, state, at: 0, area: 0 };
+            let endpoint = Endpoint { address, holder, state, at: 0 };
             let id = add(&mut self.endpoints, &mut self.free_endpoints, endpoint);
             match address {
                 IpAddr::V4(v4) => {

@@ -271,10 +271,6 @@ impl PolicyEngine {
             self.move_identity(id, old.identity, state.identity);
         }
         self.holders.endpoint_mut(id).state = state;
-        if state.counts && !old.counts {
-            let area = self.area_at(self.holders.endpoint(id).address);
-            self.holders.endpoint_mut(id).area = area;
-        }
         self.regroup_endpoint(id, old);
         let now = if state.counts { self.tally(id) } else { None };
         self.retally(id, before, now);

@@ -66,15 +66,12 @@ impl PolicyEngine {
         let mut addresses = Vec::new();
         if !segments.is_empty() {
             for (id, endpoint) in self.holders.endpoints() {
-                let area = self.area_at(endpoint.address);
-                if endpoint.state.counts && area != endpoint.area {
+                let Some(peer) = self.peers.class(of_endpoint(id)) else { continue };
+                let (_, area) = *self.peers.key(peer);
+                if area != self.area_at(endpoint.address) {
                     addresses.push((id, self.tally(id)));
                 }
             }
-        }
-        for (id, _) in &addresses {
-            let area = self.area_at(self.holders.endpoint(*id).address);
-            self.holders.endpoint_mut(*id).area = area;
         }
         self.regroup_addresses(addresses, segments, Rows::Same);
         for event in events {
@@ -125,7 +122,7 @@ impl PolicyEngine {
     /// The pair that an address belongs to.
     pub(super) fn parts(&self, id: EndpointId) -> (Class, Class) {
         let endpoint = self.holders.endpoint(id);
-        (self.entity(endpoint.state.identity), endpoint.area)
+        (self.entity(endpoint.state.identity), self.area_at(endpoint.address))
     }
 
     /// Let the tables follow what happened to peer classes.
