@@ -3,6 +3,7 @@
 use std::hash::{BuildHasher, Hash};
 
 use hashbrown::{DefaultHashBuilder, HashMap, HashSet, HashTable};
+use smallvec::SmallVec;
 
 use super::ids::{Clock, IdPool, make_room};
 
@@ -32,7 +33,7 @@ pub struct Partition<K> {
 #[derive(Debug, Clone)]
 struct Members<K> {
     key: K,
-    elements: Vec<Element>,
+    elements: SmallVec<[Element; 4]>,
 }
 
 /// What `rekey` did.
@@ -288,7 +289,7 @@ impl<K: Hash + Eq + Clone + Default> Partition<K> {
         if self.classes.len() <= class as usize {
             self.classes.resize_with(class as usize + 1, || None);
         }
-        self.classes[class as usize] = Some(Members { key, elements: Vec::new() });
+        self.classes[class as usize] = Some(Members { key, elements: SmallVec::new() });
         self.file(class);
         class
     }

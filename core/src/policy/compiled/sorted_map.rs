@@ -1,12 +1,14 @@
 //! Maps of a few keys, of which there are many: a hash table of one key takes as much as of three.
 
+use smallvec::SmallVec;
+
 /// Keys, ascending, and their values.
 #[derive(Debug, Clone)]
-pub struct SortedMap<K, V>(Vec<(K, V)>);
+pub struct SortedMap<K, V>(SmallVec<[(K, V); 2]>);
 
 impl<K, V> Default for SortedMap<K, V> {
     fn default() -> Self {
-        Self(Vec::new())
+        Self(SmallVec::new())
     }
 }
 

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use hashbrown::HashMap;
+use smallvec::SmallVec;
 
 use super::holders::{EndpointId, Holders, NONE};
 use super::identities::{Identities, IdentityId};
@@ -86,6 +87,8 @@ pub struct SubjectRows {
     pub pairs: SortedMap<PeerClass, u32>,
 }
 
+type PeerClasses = SmallVec<[PeerClass; 4]>;
+
 /// Who has what: from traits to classes, and from those to peer classes.
 #[derive(Debug, Clone, Default)]
 pub struct Links {
@@ -93,8 +96,8 @@ pub struct Links {
     areas_with: HashMap<TraitId, Vec<Class>>,
     entity_traits: Vec<TraitSet>,
     area_traits: Vec<TraitSet>,
-    peers_of_entity: Vec<Vec<PeerClass>>,
-    peers_of_area: Vec<Vec<PeerClass>>,
+    peers_of_entity: Vec<PeerClasses>,
+    peers_of_area: Vec<PeerClasses>,
     parts: Vec<(Class, Class)>,
     peer_classes: usize,
 }
@@ -185,7 +188,7 @@ impl Links {
         self.entity_traits.shrink_to_fit();
         self.area_traits.shrink_to_fit();
         for peers in [&mut self.peers_of_entity, &mut self.peers_of_area] {
-            peers.iter_mut().for_each(Vec::shrink_to_fit);
+            peers.iter_mut().for_each(SmallVec::shrink_to_fit);
             peers.shrink_to_fit();
         }
         self.parts.shrink_to_fit();
