@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import signal
 import socket
 import subprocess
@@ -10,16 +11,23 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, closing, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, nullcontext, suppress
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from cnidaria.kernel.netns import NetNS
+from cnidaria_policy.config import PolicyConfig
+from cnidaria_policy.enforcer import Enforcer
+from cnidaria_policy.objects import PolicyPod
 from support.cni import CniNode
 from support.namespaces import run
-from support.node import wait_for
+from support.needs import needs
+from support.node import PLUGIN_DIR, wait_for
 from support.policy_examples import network_policy
-from support.policy_node import FLAT, TABLE, Cluster, fill
+from support.policy_lab import Question
+from support.policy_node import FLAT, TABLE, Cluster, bridge, fill, namespace, pod
 
 PATIENCE = 20.0
 """Seconds for what must happen."""
@@ -290,3 +298,74 @@ def is_right(node: CniNode) -> bool:
     """Whether nothing of another release is left, and nothing lacks."""
     listed = run(node.host, "nft", "list", "table", "inet", TABLE)
     return "chain old" not in listed and "set olds" not in listed and "with tcp reset" in listed
+
+
+@pytest.mark.parametrize("agent", [True, False], ids=["agent", "one-shot"])
+@pytest.mark.parametrize(
+    "main", ["flat", pytest.param("bridge", marks=needs(f"{PLUGIN_DIR}/bridge"))]
+)
+def test_policies_outlive_the_journal(main: str, agent: bool) -> None:
+    """Nobody knows what is attached any more: what is in the kernel stays in force."""
+    with ExitStack() as stack:
+        node = stack.enter_context(CniNode())
+        cluster = Cluster(node, FLAT if main == "flat" else bridge(node))
+        stack.callback(cluster.close)
+        cluster.publish()
+        cluster.write("policies.yaml", DENY, namespace("x", {}))
+        with node.agent() if agent else nullcontext():
+            cluster.add("x/web")
+            cluster.add("y/web")
+            assert not reaches(cluster)
+        guards = run(node.host, "nft", "list", "ruleset").count('comment "x/web"')
+        shutil.rmtree(node.settings.state_dir)
+        with node.agent() if agent else nullcontext():
+            cluster.add("z/web")
+            assert not reaches(cluster)
+            ruleset = run(node.host, "nft", "list", "ruleset")
+            assert ruleset.count('comment "x/web"') == guards
+            policy = {"cniVersion": "1.1.0", "name": "pods", **cluster.members[0].plugins[1]}
+            said = node.call("STATUS", conf=policy)
+            assert said.result() is None
+            assert "pod x/web: its attachment is lost, and with it its labels" in said.stderr
+            cluster.write("pods.yaml", pod("x", "web", {"app": "web"}))
+            cluster.write(
+                "policies.yaml", network_policy("{podSelector: {}, ingress: [{}]}", "open", "x")
+            )
+            wait_for("what the files say", lambda: refreshed(node, policy) and reaches(cluster))
+            assert "its attachment is lost" not in node.call("STATUS", conf=policy).stderr
+
+
+def refreshed(node: CniNode, policy: dict[str, Any]) -> bool:
+    """Without an agent STATUS reads what the files say."""
+    return node.call("STATUS", conf=policy).exit == 0
+
+
+def reaches(cluster: Cluster) -> bool:
+    """Whether a connection from one pod to the one of namespace x begins."""
+    src, dst = (cluster.addresses(one)[0] for one in ("y/web", "x/web"))
+    asked: list[Question] = [(src, dst, "TCP", 80)]
+    cluster.lab.forget_connections()
+    return cluster.lab.ask(asked, [False]) == [True]
+
+
+def test_an_address_of_a_lost_pod_is_the_next_ones(host: NetNS, tmp_path: Path) -> None:
+    """Who gets it is judged by his own name, and nobody remembers the other one's connections."""
+    (tmp_path / "deny.yaml").write_text(DENY)
+    config = PolicyConfig(policies=(str(tmp_path),), node="n1")
+    first = Enforcer("pods", config)
+    first.open(host, [])
+    for number, name in enumerate(("web", "db")):
+        first.attach(host, one_pod("x", name, number))
+    later = Enforcer("pods", config)
+    later.open(host, [])
+    assert later.table.read(host) == first.table.read(host)
+    later.attach(host, one_pod("y", "api", 1))
+    have = later.table.read(host)
+    assert have is not None
+    assert have.elements["subjects4"].keys() == {("10.1.0.2",)}
+    assert [one.name for one in later.world.pods()] == ["web", "api"]
+    later.table.delete(host)
+
+
+def one_pod(space: str, name: str, number: int) -> PolicyPod:
+    return PolicyPod("pods", f"{name}/eth0", space, name, (f"10.1.0.{2 + number}",), "eth0")

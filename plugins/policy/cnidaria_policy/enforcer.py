@@ -8,6 +8,7 @@ import threading
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Final, get_args
 
+import msgspec
 from cnidaria_core import HistoryLost
 
 from cnidaria import NftTable, StoreError
@@ -26,6 +27,7 @@ from cnidaria_policy.cut import cut_denied, forget_addresses
 from cnidaria_policy.guard import Guard
 from cnidaria_policy.kept import Kept
 from cnidaria_policy.links import Family, Link
+from cnidaria_policy.lost import link_of, lost_pods, without_labels
 from cnidaria_policy.metrics import Counts
 from cnidaria_policy.numbering import aligned
 from cnidaria_policy.program import Program
@@ -92,6 +94,7 @@ class Enforcer:
         self._has_news = True
         self._stale: set[str] = set()
         self._guarded: dict[str, tuple[Family, PolicyPod]] = {}
+        self._lost: dict[str, PolicyPod] = {}
 
     @property
     def is_sure(self) -> bool:
@@ -122,6 +125,7 @@ class Enforcer:
             self.world.attach(pods)
             for pod in pods:
                 self._guard(pod, (guarded or {}).get(pod.id))
+            self._keep_lost(namespace, pods)
             self._compile(namespace)
             self._make_sure(namespace)
             self._follow_links(namespace)
@@ -140,6 +144,31 @@ class Enforcer:
                 "deleted"
             )
             raise KernelError(NOT_YET, f"the policies of network {self.network}", why)
+
+    def _keep_lost(self, namespace: NetNS, declared: list[PolicyPod]) -> None:
+        """What is in the kernel for pods whose attachments are lost stays, until others come."""
+        have = self.table.read(namespace) or Ruleset()
+        told, shared = self.sources.look(), self.sources.shared
+        links = {one: guard.table.read(namespace) for one, guard in self.guards.items()}
+        there = {family: rules for family, rules in links.items() if rules}
+        for pod in lost_pods(self.network, have, declared, told):
+            link, family = link_of(pod, there) or ("", None)
+            labels = shared.entered_labels(pod) if shared else {}
+            one = msgspec.structs.replace(pod, host_ifname=link, labels=labels)
+            log.error("%s are known to the kernel alone", one)
+            self._lost[one.id] = one
+            self.world.attach([one])
+            self._guard(one, family)
+        self.problems += without_labels(self._lost.values(), told)
+
+    def _give_way(self, pod: PolicyPod) -> None:
+        """Lost ones are gone when another one has their address."""
+        for one in list(self._lost.values()):
+            if not set(one.addresses).isdisjoint(pod.addresses):
+                del self._lost[one.id]
+                self.world.detach(one)
+                self._guard(one, None)
+                self._stale.update(one.addresses)
 
     def refresh(self, namespace: NetNS) -> bool:
         """Read the sources again, and have the kernel do what they say; whether it had to change.
@@ -166,7 +195,8 @@ class Enforcer:
         try:
             found = self.sources.look()
             with self._lock:
-                self.problems = self.sources.problems
+                unlabelled = without_labels(list(self._lost.values()), found)
+                self.problems = [*self.sources.problems, *unlabelled]
                 self._has_news |= self.world.replace(found)
                 self._has_news |= self.world.see(addresses(namespace))
         finally:
@@ -185,6 +215,7 @@ class Enforcer:
         """
         self._find(namespace, pod)
         with self._lock:
+            self._give_way(pod)
             if not self._stale.isdisjoint(pod.addresses):
                 self._forget(namespace)
             self.world.attach([pod])

@@ -217,6 +217,13 @@ class Shared:
         except StoreError as error:
             log.warning("%s is gone, which cannot be told: %s", pod, error)
 
+    def entered_labels(self, pod: PolicyPod) -> dict[str, str]:
+        """What this node has entered of a pod's labels before."""
+        raw = self._raw.get((self._node, self._key(pod)))
+        if raw is None or entered_addresses(raw).isdisjoint(pod.addresses):
+            return {}
+        return dict(msgspec.json.decode(raw)["metadata"].get("labels") or {})
+
     def _entered(self, pod: PolicyPod) -> bytes | None:
         """What is entered of a pod of this name now."""
         news, document = self._opened().documents(self._cursor), (self._node, self._key(pod))
