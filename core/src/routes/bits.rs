@@ -22,6 +22,12 @@ pub(super) trait Bits: Copy + Debug + Ord + Send + Sync + 'static {
     /// Clears the bits behind the length.
     fn clear(self, length: u8) -> Self;
 
+    /// Sets the bits behind the length.
+    fn fill(self, length: u8) -> Self;
+
+    /// The address behind it, unless it is the last one.
+    fn next(self) -> Option<Self>;
+
     /// How many leading bits are the same.
     fn common(self, other: Self) -> u8;
 
@@ -44,6 +50,16 @@ impl Bits for u32 {
     #[inline]
     fn clear(self, length: u8) -> Self {
         self & !host_mask4(length)
+    }
+
+    #[inline]
+    fn fill(self, length: u8) -> Self {
+        self | host_mask4(length)
+    }
+
+    #[inline]
+    fn next(self) -> Option<Self> {
+        self.checked_add(1)
     }
 
     #[inline]
@@ -76,6 +92,16 @@ impl Bits for u128 {
     #[inline]
     fn clear(self, length: u8) -> Self {
         self & !host_mask6(length)
+    }
+
+    #[inline]
+    fn fill(self, length: u8) -> Self {
+        self | host_mask6(length)
+    }
+
+    #[inline]
+    fn next(self) -> Option<Self> {
+        self.checked_add(1)
     }
 
     #[inline]
@@ -121,6 +147,12 @@ impl<B: Bits> Key<B> {
     #[inline]
     pub fn covers(&self, bits: B) -> bool {
         bits.clear(self.length) == self.bits
+    }
+
+    /// The last address that it covers.
+    #[inline]
+    pub fn last(&self) -> B {
+        self.bits.fill(self.length)
     }
 
     pub fn prefix(&self) -> Prefix {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::NO_VALUE;
 use super::bits::{Bits, Entry, Key};
-use super::rib::{Rib, RibWriter, Root};
+use super::rib::{Around, Rib, RibWriter, Root};
 use super::words::{Arena, Words};
 
 /// What lookups read, in words that versions share: which value each address has.
@@ -149,8 +149,16 @@ impl<B: Bits> Family<B> {
             self.lookup = self.lookup.clear(&mut self.lookup_arena);
             return found.value;
         }
-        let around = found.around.or_else(|| self.rib().longest(key.bits, key.length));
-        self.follow(key, around.map_or(NO_VALUE, |entry| entry.value), found.next);
+        let around = match found.around {
+            Around::Value(value) => value,
+            Around::Beside(address) => self.lookup.value(self.lookup_arena.words(), address),
+            Around::UpTo(length) => {
+                let around = self.rib().longest(key.bits, length);
+                around.map_or(NO_VALUE, |entry| entry.value)
+            }
+            Around::Nothing => NO_VALUE,
+        };
+        self.follow(key, around, found.next);
         found.value
     }
 

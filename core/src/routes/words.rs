@@ -227,9 +227,9 @@ impl Arena {
         at
     }
 
-    /// Writes a word of a node that was just made.
-    pub fn set(&mut self, node: At, place: usize, word: u32) {
-        self.words.write(node as usize * UNIT + place, &[word]);
+    /// Writes words of a node that was just made.
+    pub fn write(&mut self, node: At, place: usize, words: &[u32]) {
+        self.words.write(node as usize * UNIT + place, words);
     }
 
     /// Says that the version in the making does not have this node of so many words.

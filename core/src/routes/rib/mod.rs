@@ -9,7 +9,7 @@ use std::collections::HashSet;
 use std::hint::select_unpredictable;
 use std::marker::PhantomData;
 
-pub(super) use self::writer::RibWriter;
+pub(super) use self::writer::{Around, RibWriter};
 use super::bits::{Bits, Entry, Key};
 use super::words::{At, UNIT, Words};
 

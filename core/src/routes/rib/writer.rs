@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use super::super::bits::{Bits, Entry, Key};
 use super::super::words::{Arena, At, UNIT};
-use super::{FULL, LOADED, Leaf, Rib, Root, covering, stride, write};
+use super::{FULL, LOADED, Leaf, Rib, Root, stride, write};
 
 /// Words of the longest node.
 const LONGEST: usize = 1 + FULL * (4 + 2);
@@ -20,19 +20,32 @@ pub(in super::super) struct RibWriter<'a, B> {
 /// Words of a cache line.
 const LINE: usize = 64 / 4;
 
+/// Where to find what covers a prefix, without itself.
+#[derive(Debug, Clone, Copy)]
+pub(in super::super) enum Around<B> {
+    /// It is in the same node, and has this value.
+    Value(u32),
+    /// If there is any, it is also the longest that covers this address.
+    Beside(B),
+    /// It has at most so many bits, if there is any.
+    UpTo(u8),
+    /// There is none.
+    Nothing,
+}
+
 /// What was found where a route was added or removed.
 #[derive(Debug, Clone, Copy)]
 pub(in super::super) struct Found<B> {
     /// The value of the route before.
     pub value: Option<u32>,
-    /// What covers a route that was removed, if it is in the same node.
-    pub around: Option<Entry<B>>,
+    /// Where what covers a route that was removed is found.
+    pub around: Around<B>,
     /// The route behind it, if it is in the same node.
     pub next: Option<Entry<B>>,
 }
 
 impl<B> Found<B> {
-    const NOTHING: Self = Self { value: None, around: None, next: None };
+    const NOTHING: Self = Self { value: None, around: Around::Nothing, next: None };
 }
 
 /// A node as its parent has it.
@@ -129,7 +142,7 @@ impl<'a, B: Bits> RibWriter<'a, B> {
             at(places.start)..at(places.end),
             &words[..new.len() * stride::<B>()],
         );
-        self.arena.set(place, 0, count as u32);
+        self.arena.write(place, 0, &[count as u32]);
         (Some(Entry { key: self.rib().entry(place, 0).key, value: place }), None)
     }
 
@@ -140,7 +153,8 @@ impl<'a, B: Bits> RibWriter<'a, B> {
             self.root = Root { at: self.add(&[entry]).value, depth: 1 };
             return Found::NOTHING;
         }
-        let (found, first, second) = self.insert_below(at, depth, entry);
+        let mut found = Found::NOTHING;
+        let (first, second) = self.insert_below(at, depth, entry, &mut found);
         self.root = match second {
             None => Root { at: first.value, depth },
             Some(second) => Root { at: self.add(&[first, second]).value, depth: depth + 1 },
@@ -153,23 +167,24 @@ impl<'a, B: Bits> RibWriter<'a, B> {
         node: At,
         depth: u8,
         entry: Entry<B>,
-    ) -> (Found<B>, Child<B>, Option<Child<B>>) {
+        found: &mut Found<B>,
+    ) -> (Child<B>, Option<Child<B>>) {
         let rib = self.rib();
         rib.prefetch(node);
         let place = rib.up_to(node, entry.key);
-        let (found, (first, second)) = if depth > 1 {
+        let (first, second) = if depth > 1 {
             let place = place.saturating_sub(1);
             let child = rib.child(node, place);
-            let (found, first, second) = self.insert_below(child, depth - 1, entry);
+            let (first, second) = self.insert_below(child, depth - 1, entry, found);
             let new = [first, second.unwrap_or(first)];
             let new = &new[..1 + usize::from(second.is_some())];
-            (found, self.replaced(node, place..place + 1, new))
+            self.replaced(node, place..place + 1, new)
         } else {
-            let found = rib.found(node, place, entry.key);
+            *found = rib.found(node, place, entry.key);
             let start = place - usize::from(found.value.is_some());
-            (found, self.replaced(node, start..place, &[entry]))
+            self.replaced(node, start..place, &[entry])
         };
-        (found, first.expect("it has the entry"), second)
+        (first.expect("it has the entry"), second)
     }
 
     /// Removes what is there.
@@ -178,7 +193,8 @@ impl<'a, B: Bits> RibWriter<'a, B> {
         if depth == 0 {
             return None;
         }
-        let (found, child) = self.remove_below(at, depth, key)?;
+        let mut found = Found::NOTHING;
+        let child = self.remove_below(at, depth, key, &mut found)?;
         self.root = match child {
             None => Root::EMPTY,
             Some(child) => self.without_single(Root { at: child.value, depth }),
@@ -201,27 +217,25 @@ impl<'a, B: Bits> RibWriter<'a, B> {
         node: At,
         depth: u8,
         key: Key<B>,
-    ) -> Option<(Found<B>, Option<Child<B>>)> {
+        found: &mut Found<B>,
+    ) -> Option<Option<Child<B>>> {
         let rib = self.rib();
         rib.prefetch(node);
         let behind = rib.up_to(node, key);
         let place = behind.checked_sub(1)?;
         if depth == 1 {
-            let mut found = rib.found(node, behind, key);
+            *found = rib.found(node, behind, key);
             found.value?;
-            found.around = key
-                .length
-                .checked_sub(1)
-                .and_then(|length| covering(key.bits, length, |key| rib.floor_in(node, key)));
-            return Some((found, self.replaced(node, place..behind, &[]).0));
+            found.around = rib.around(node, place, key);
+            return Some(self.replaced(node, place..behind, &[]).0);
         }
         let child = rib.child(node, place);
-        let (found, child) = self.remove_below(child, depth - 1, key)?;
+        let child = self.remove_below(child, depth - 1, key, found)?;
         let (places, child) = match child {
             Some(child) => self.joined(node, place, child),
             None => (place..behind, None),
         };
-        Some((found, self.replaced(node, places, child.as_slice()).0))
+        Some(self.replaced(node, places, child.as_slice()).0)
     }
 
     /// A new child of a node and the places that it is for: its own, or, if it is small and both fit
@@ -258,11 +272,38 @@ impl<B: Bits> Rib<'_, B> {
         }
     }
 
+    /// What covers the prefix that is in this place of a leaf.
+    fn around(&self, leaf: At, place: usize, key: Key<B>) -> Around<B> {
+        let mut before = (0..place).rev().map(|place| self.entry(leaf, place));
+        if let Some(entry) = before.find(|entry| entry.key.covers(key.bits)) {
+            return Around::Value(entry.value);
+        }
+        let Some(mut length) = key.length.checked_sub(1) else { return Around::Nothing };
+        if place > 0 {
+            length = length.min(self.entry(leaf, 0).key.bits.common(key.bits));
+        }
+        // Of the addresses behind it, the first that is in no prefix which begins behind it: what
+        // covers that address covers this prefix too, and the other way round if it is near enough.
+        let mut last = key.last();
+        for place in place + 1..self.count(leaf) {
+            let Some(free) = last.next() else { break };
+            let entry = self.entry(leaf, place).key;
+            if entry.bits > free {
+                if free.common(key.bits) >= length {
+                    return Around::Beside(free);
+                }
+                break;
+            }
+            last = last.max(entry.last());
+        }
+        Around::UpTo(length)
+    }
+
     /// What is found in a leaf that has so many entries up to a key.
     fn found(&self, leaf: At, up_to: usize, key: Key<B>) -> Found<B> {
         let own = up_to.checked_sub(1).map(|place| self.entry(leaf, place));
         let next = (up_to < self.count(leaf)).then(|| self.entry(leaf, up_to));
         let value = own.filter(|own| own.key == key).map(|own| own.value);
-        Found { value, around: None, next }
+        Found { value, around: Around::Nothing, next }
     }
 }
