@@ -26,6 +26,9 @@ pub(super) trait Lookup<B: Bits>: Copy + Debug + Send + Sync {
     /// The value of an address, or [`super::NO_VALUE`].
     fn value(self, words: &Words, bits: B) -> u32;
 
+    /// Asks for the nodes on the way to an address, which will be read.
+    fn prefetch(self, words: &Words, bits: B);
+
     /// The value of each address, of which there are as many.
     fn values(self, words: &Words, addresses: &[B], values: &mut [u32]);
 }
@@ -130,6 +133,7 @@ impl<B: Bits> Family<B> {
     }
 
     pub fn insert(&mut self, entry: Entry<B>) -> Option<u32> {
+        self.lookup.prefetch(self.lookup_arena.words(), entry.key.bits);
         let mut writer = RibWriter::new(&mut self.rib_arena, self.rib);
         let found = writer.insert(entry);
         self.rib = writer.root;
@@ -141,6 +145,7 @@ impl<B: Bits> Family<B> {
     }
 
     pub fn remove(&mut self, key: Key<B>) -> Option<u32> {
+        self.lookup.prefetch(self.lookup_arena.words(), key.bits);
         let mut writer = RibWriter::new(&mut self.rib_arena, self.rib);
         let found = writer.remove(key)?;
         self.rib = writer.root;

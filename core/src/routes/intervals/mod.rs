@@ -15,6 +15,7 @@
 //! Kim et al. 2010 (FAST).
 
 mod batch;
+mod filled;
 mod search;
 mod writer;
 
@@ -272,6 +273,16 @@ impl Lookup<u128> for Intervals {
     fn value(self, words: &Words, bits: u128) -> u32 {
         let cell = self.0.cell(search::Portable, words, upper(bits));
         resolved(search::Portable, words, cell, bits)
+    }
+
+    #[inline]
+    fn prefetch(self, words: &Words, bits: u128) {
+        let Tree { mut root, depth } = self.0;
+        for _ in 1..depth {
+            (root, _) = child(search::Portable, words, root, upper(bits));
+        }
+        words.prefetch(root.at());
+        words.prefetch(root.at() + CELLS);
     }
 
     fn values(self, words: &Words, addresses: &[u128], values: &mut [u32]) {

@@ -14,7 +14,7 @@ use super::{
 };
 
 /// Below so many entries, a node is joined with the one beside it, if both have no more than...
-const FEW: usize = 4;
+pub(super) const FEW: usize = 4;
 
 /// ... so many.
 const MANY: usize = 12;
@@ -35,13 +35,13 @@ type Children = SmallVec<[Child; ENTRIES + 4]>;
 
 /// Keys, both ends included.
 #[derive(Clone, Copy, Debug)]
-struct Span {
-    first: u64,
-    last: u64,
+pub(super) struct Span {
+    pub first: u64,
+    pub last: u64,
 }
 
 impl Span {
-    const ALL: Self = Self { first: 0, last: u64::MAX };
+    pub const ALL: Self = Self { first: 0, last: u64::MAX };
 
     /// What shares so many bits.
     fn of(key: u64, length: u8) -> Self {
@@ -71,7 +71,7 @@ struct Change<'a> {
 /// Changes the trees: nodes are made anew, from the changed ones up to the root.
 #[derive(Debug)]
 pub(super) struct Writer<'a> {
-    arena: &'a mut Arena,
+    pub(super) arena: &'a mut Arena,
 }
 
 impl<'a> Writer<'a> {
@@ -98,6 +98,11 @@ impl<'a> Writer<'a> {
         let above = upper(key.bits);
         let Some(length) = key.length.checked_sub(64).filter(|length| *length > 0) else {
             let span = Span::of(above, key.length);
+            if inside.is_empty()
+                && let Some(filled) = self.filled(tree, span, own)
+            {
+                return filled;
+            }
             let new = self.upper_intervals(span, own, inside);
             return self.changed(tree, Change { span, new: &new, keeps_deep: false });
         };
@@ -239,11 +244,10 @@ impl<'a> Writer<'a> {
     }
 
     /// An inner node, given up, with another child in some entries.
-    fn exchanged(&mut self, node: Node, entries: Range<usize>, child: Node) -> Node {
-        let mut words = *inner_words(self.arena.words(), node);
-        words[CHILDREN..][entries].fill(child.0);
-        self.arena.retire(node.place(), INNER);
-        Node::inner(self.arena.add(&words))
+    pub(super) fn exchanged(&mut self, node: Node, entries: Range<usize>, child: Node) -> Node {
+        let places = CHILDREN + entries.start..CHILDREN + entries.end;
+        let children = &[child.0; ENTRIES][entries];
+        Node::inner(self.arena.splice(node.place(), INNER, places, children))
     }
 
     /// Joins a node of a level that has become small with the one beside it.
@@ -301,6 +305,12 @@ impl<'a> Writer<'a> {
         let last = (starts[count - 1], cells[count - 1]);
         starts[count..].fill(last.0);
         cells[count..].fill(last.1);
+        Child { first, node: self.leaf_of(words, shift) }
+    }
+
+    /// A leaf of starts and cells, each of which is a word yet.
+    pub(super) fn leaf_of(&mut self, mut words: [u32; LEAF], shift: u32) -> Node {
+        let cells = &mut words[CELLS..];
         let is_narrow = cells.iter().all(|cell| *cell <= 0xffff);
         if is_narrow {
             for pair in 0..ENTRIES / 2 {
@@ -308,7 +318,7 @@ impl<'a> Writer<'a> {
             }
         }
         let at = self.arena.add(if is_narrow { &words[..NARROW] } else { &words });
-        Child { first, node: Node::leaf(at, is_narrow, shift) }
+        Node::leaf(at, is_narrow, shift)
     }
 
     /// Adds nodes above these.
@@ -406,7 +416,7 @@ fn count(words: &Words, node: Node, depth: u32) -> usize {
 }
 
 /// How many there are before the last one is repeated.
-fn distinct<T: PartialEq>(ascending: &[T; ENTRIES]) -> usize {
+pub(super) fn distinct<T: PartialEq>(ascending: &[T; ENTRIES]) -> usize {
     1 + ascending.iter().filter(|one| **one != ascending[ENTRIES - 1]).count()
 }
 

@@ -14,6 +14,7 @@
 //! A word, [`Ref`], is a value, or a child.
 
 mod batch;
+mod filled;
 mod window;
 mod writer;
 
@@ -165,6 +166,18 @@ impl Lookup<u32> for Trie {
             Form::Large => words.get(node.at()),
             _ => node.0.wrapping_sub(1),
         }
+    }
+
+    #[inline]
+    fn prefetch(self, words: &Words, bits: u32) {
+        let mut node = self.0;
+        for level in 0..FULL {
+            if !node.is_dense() {
+                break;
+            }
+            node = Ref(words.get(place(words, level, node, bits)));
+        }
+        words.prefetch(node.at());
     }
 
     #[inline]

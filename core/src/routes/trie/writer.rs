@@ -14,7 +14,7 @@ use super::{
 };
 
 /// Words of bits of a dense node.
-const BLOCKS: usize = 8;
+pub(super) const BLOCKS: usize = 8;
 
 /// The words of a node; those of a small one have room.
 type NodeWords = SmallVec<[u32; 96]>;
@@ -22,7 +22,7 @@ type NodeWords = SmallVec<[u32; 96]>;
 /// Changes a trie: nodes are made anew, from the changed one up to the root.
 #[derive(Debug)]
 pub(super) struct TrieWriter<'a> {
-    arena: &'a mut Arena,
+    pub(super) arena: &'a mut Arena,
 }
 
 impl<'a> TrieWriter<'a> {
@@ -73,6 +73,11 @@ impl<'a> TrieWriter<'a> {
             return self.with(level, node, key.bits, child);
         }
         let slots = first..first + (1 << (LEVELS[level] - key.length));
+        if inside.is_empty()
+            && let Some(filled) = self.filled(level, node, slots.clone(), own)
+        {
+            return filled;
+        }
         let runs = self.open(level, node);
         for run in runs.iter().filter(|run| slots.contains(&run.start)) {
             self.give_up(level + 1, run.target);
@@ -149,11 +154,7 @@ impl<'a> TrieWriter<'a> {
         if is_small {
             return Target::Child(Ref::small(self.arena.add(&words)));
         }
-        let mut before: u32 = 0;
-        for block in 0..BLOCKS {
-            words[BLOCKS + block / 4] |= before << (8 * (block % 4));
-            before += words[block].count_ones();
-        }
+        count(&mut words);
         Target::Child(Ref::dense(self.arena.add(&words)))
     }
 
@@ -218,8 +219,17 @@ impl<'a> TrieWriter<'a> {
     }
 }
 
+/// Adds how many runs begin before each block of a dense node.
+pub(super) fn count(words: &mut [u32]) {
+    let mut before: u32 = 0;
+    for block in 0..BLOCKS {
+        words[BLOCKS + block / 4] |= before << (8 * (block % 4));
+        before += words[block].count_ones();
+    }
+}
+
 /// How many slots the nodes of a level have.
-fn slots_of(level: usize) -> u32 {
+pub(super) fn slots_of(level: usize) -> u32 {
     1 << (LEVELS[level] - start(level))
 }
 
