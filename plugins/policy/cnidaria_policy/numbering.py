@@ -81,16 +81,21 @@ def in_terms_of(want: Ruleset, have: Ruleset) -> Ruleset:
     """The same content, with the defaults that subjects' chains have in the kernel.
 
     Which of its rows an engine takes for the default depends on what it saw before; what is meant
-    is the same if every peer class is led to the same place.
+    is the same if every peer class is led to the same place. A default that no class is led to may
+    be a filter that is of no use any more: it is left as it is.
     """
     everybody = _classes(want) | _classes(have)
-    made = Ruleset(dict(want.chains), want.sets, dict(want.elements))
+    made = Ruleset(dict(want.chains), dict(want.sets), dict(want.elements))
     for chain in want.chains.values():
         rows = f"{chain.name}-peers"
         mine, theirs = (_default(one, chain.name) for one in (want, have))
-        known = all(_GOTO.fullmatch(one) for one in (mine, theirs))
-        if mine == theirs or not known or theirs.removeprefix("goto ") not in want.chains:
+        if mine == theirs or not all(_GOTO.fullmatch(one) for one in (mine, theirs)):
             continue
+        target = theirs.removeprefix("goto ")
+        if target not in made.chains:
+            if not everybody <= have.elements.get(rows, {}).keys():
+                continue
+            _leave(made, have, target)
         elements = want.elements.get(rows, {})
         targets = {key: elements[key].data[0] if key in elements else mine for key in everybody}
         made.elements[rows] = {
@@ -101,6 +106,22 @@ def in_terms_of(want: Ruleset, have: Ruleset) -> Ruleset:
         )
     made.elements = {name: some for name, some in made.elements.items() if some}
     return made
+
+
+def _leave(made: Ruleset, have: Ruleset, chain: str) -> None:
+    """Have a chain, and what it leads to, as they are in the kernel."""
+    if chain in made.chains or chain not in have.chains:
+        return
+    made.chains[chain] = have.chains[chain]
+    ports = f"{chain}-ports"
+    if ports in have.sets:
+        made.sets[ports] = have.sets[ports]
+        made.elements[ports] = have.elements.get(ports, {})
+    elements = made.elements.get(ports, {}).values()
+    targets = [element.data[0] for element in elements]
+    targets += [str(rule.exprs[-1]) for rule in have.chains[chain].rules if rule.exprs]
+    for found in filter(None, map(_GOTO.fullmatch, targets)):
+        _leave(made, have, found[0].removeprefix("goto "))
 
 
 def _classes(rules: Ruleset) -> set[tuple[str, ...]]:
