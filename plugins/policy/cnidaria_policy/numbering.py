@@ -91,11 +91,11 @@ def in_terms_of(want: Ruleset, have: Ruleset) -> Ruleset:
         mine, theirs = (_default(one, chain.name) for one in (want, have))
         if mine == theirs or not all(_GOTO.fullmatch(one) for one in (mine, theirs)):
             continue
-        target = theirs.removeprefix("goto ")
-        if target not in made.chains:
+        default = theirs.removeprefix("goto ")
+        if default not in made.chains:
             if not everybody <= have.elements.get(rows, {}).keys():
                 continue
-            _leave(made, have, target)
+            _leave(made, have, default)
         elements = want.elements.get(rows, {})
         targets = {key: elements[key].data[0] if key in elements else mine for key in everybody}
         made.elements[rows] = {

@@ -33,13 +33,9 @@ def test_another_engine_calls_things_as_they_are_called_in_the_kernel(
     counters. What a chain has as its default and what as exceptions may be another.
     """
     _, program = compiled(world, "n1")
-    engine = PolicyEngine()
     others = list(world)
     random.shuffle(others)  # type: ignore[attr-defined]
-    engine.load(others)
-    tables = engine.tables("n1")
-    again = Program(TABLE, numbering=aligned(tables, program.rules))
-    again.update(tables)
+    again = anew(others, program)
     changes = difference(program.rules, again.rules)
     assert not changes.new_chains
     assert not changes.no_chains
@@ -66,15 +62,77 @@ def test_what_grew_is_what_would_be_compiled_anew(
         else:
             kind, namespace, name = key(step)
             engine.delete(kind, name, namespace or None)
-        changes = engine.changes_since(version, "n1")
-        version = changes.version
-        program.update(changes)
-    anew = PolicyEngine()
-    anew.load(world)
-    tables = anew.tables("n1")
-    again = Program(TABLE, numbering=aligned(tables, program.rules))
-    again.update(tables)
+        version = follow(engine, program, version)
+    again = anew(world, program)
     assert not difference(program.rules, in_terms_of(again.rules, program.rules))
+
+
+def test_a_default_of_no_use_any_more_is_no_difference() -> None:
+    """Both pods have other ports now, so nobody is led to the filter that was the default."""
+    policy = {
+        "apiVersion": "policy.networking.k8s.io/v1alpha2",
+        "kind": "ClusterNetworkPolicy",
+        "metadata": {"name": "some"},
+        "spec": {
+            "tier": "Admin",
+            "priority": 0,
+            "subject": {"namespaces": {}},
+            "egress": [
+                {
+                    "action": "Accept",
+                    "to": [{"namespaces": {}}],
+                    "protocols": [
+                        {"tcp": {"destinationPort": {"number": 80}}},
+                        {"destinationNamedPort": "http"},
+                    ],
+                },
+                {"action": "Accept", "to": [{"namespaces": {}}]},
+            ],
+        },
+    }
+    world = [policy, pod(1, 53), pod(2, 53)]
+    engine = PolicyEngine()
+    engine.load([pod(1), pod(2, 80)])
+    program = Program(TABLE)
+    tables = engine.tables("n1")
+    program.update(tables)
+    version = tables.version
+    for one in world:
+        engine.apply(one)
+        version = follow(engine, program, version)
+    again = anew(world, program)
+    assert again.rules.chains.keys() < program.rules.chains.keys()
+    assert not difference(program.rules, in_terms_of(again.rules, program.rules))
+
+
+def follow(engine: PolicyEngine, program: Program, version: int) -> int:
+    """What has changed since a version; the version that it is now."""
+    changes = engine.changes_since(version, "n1")
+    program.update(changes)
+    return changes.version
+
+
+def pod(number: int, *http: int) -> Object:
+    """With a port ``http``, or without."""
+    address = f"10.0.1.{number}"
+    ports = [{"name": "http", "containerPort": one} for one in http]
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": f"p{number}", "namespace": "x", "labels": {}},
+        "spec": {"nodeName": "n1", "containers": [{"name": "c", "ports": ports}]},
+        "status": {"phase": "Running", "podIP": address, "podIPs": [{"ip": address}]},
+    }
+
+
+def anew(world: list[Object], there: Program) -> Program:
+    """What another engine compiles, called as it is called there."""
+    engine = PolicyEngine()
+    engine.load(world)
+    tables = engine.tables("n1")
+    made = Program(TABLE, numbering=aligned(tables, there.rules))
+    made.update(tables)
+    return made
 
 
 def key(obj: Object) -> tuple[str, str, str]:
