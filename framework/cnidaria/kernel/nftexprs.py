@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any, TypeVar
 
 from cnidaria.kernel import nftuapi as nf
@@ -108,6 +109,7 @@ def decode(raw: bytes) -> ex.Expr | None:
     return None
 
 
+@lru_cache(maxsize=1024)  # most rules are made of the same few
 def read(raw: bytes) -> ex.Expr:
     """The same where it must not be taken for another one: what has more to it than what we make
     is :class:`~cnidaria.kernel.objects.nftexpr.Unknown`.

@@ -7,7 +7,8 @@ from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Final, cast
 
 from cnidaria import Object, Sysctl
-from cnidaria.kinds import Difference, KernelError, NetNS, Session, driver_of, find_link
+from cnidaria.kinds import Difference, KernelError, NetNS, Session, driver_of
+from cnidaria_policy.guard import guarded_by
 
 if TYPE_CHECKING:
     from cnidaria_policy.objects import PolicyPod
@@ -34,8 +35,7 @@ def values(session: Session) -> Values:
 
 def is_bridged(session: Session, pod: PolicyPod) -> bool:
     """Whether the pod is behind a bridge."""
-    link = find_link(session, pod.host_ifname) if pod.host_ifname else None
-    return link is not None and link.slave_kind == "bridge"
+    return guarded_by(session, pod) == "bridge"
 
 
 def unset(session: Session, obj: Object) -> Iterator[Difference]:

@@ -162,10 +162,11 @@ class PodDriver(Driver["PolicyPod"]):
         session.flush()
         _refuse_unseen(session, obj)
         try:
-            if bridges.is_bridged(session, obj):
+            guarded = guarded_by(session, obj)
+            if guarded == "bridge":
                 bridges.see(session)
             enforcer = ENFORCERS.open(session, obj.network, obj.config)
-            enforcer.attach(session.namespace, obj, guarded_by(session, obj))
+            enforcer.attach(session.namespace, obj, guarded)
             enforcer.settle(session.namespace)
         except InvalidObject as error:
             raise CniError(Code.INVALID_CONFIG, f"the pod's labels: {error}") from error

@@ -120,22 +120,22 @@ class Enforcer:
             if not self.sources.is_whole:
                 why = "; ".join(self.problems)
                 raise KernelError(NOT_YET, f"the policies of network {self.network}", why)
-            self._refuse_lost(namespace)
+            have = self._read(namespace)
+            self._refuse_lost(have)
             pods = list(pods)
             self.world.attach(pods)
             for pod in pods:
                 self._guard(pod, (guarded or {}).get(pod.id))
-            self._keep_lost(namespace, pods)
-            self._compile(namespace)
-            self._make_sure(namespace)
+            self._keep_lost(namespace, have, pods)
+            self._compile(have)
+            self._make_sure(namespace, have)
             self._follow_links(namespace)
 
-    def _refuse_lost(self, namespace: NetNS) -> None:
+    def _refuse_lost(self, have: Ruleset) -> None:
         """A cluster store that was lost, and made anew without policies, opens nothing."""
         shared = self.sources.shared
         if shared is None or not shared.is_empty:
             return
-        have = self.table.read(namespace) or Ruleset()
         others = [one for one in have.chains if one.startswith(names.store_chain(""))]
         if others and names.store_chain(shared.origin) not in others:
             why = (
@@ -145,10 +145,9 @@ class Enforcer:
             )
             raise KernelError(NOT_YET, f"the policies of network {self.network}", why)
 
-    def _keep_lost(self, namespace: NetNS, declared: list[PolicyPod]) -> None:
+    def _keep_lost(self, namespace: NetNS, have: Ruleset, declared: list[PolicyPod]) -> None:
         """What is in the kernel for pods whose attachments are lost stays, until others come."""
-        have = self.table.read(namespace) or Ruleset()
-        told, shared = self.sources.look(), self.sources.shared
+        told, shared = self.world.objects, self.sources.shared
         links = {one: guard.table.read(namespace) for one, guard in self.guards.items()}
         there = {family: rules for family, rules in links.items() if rules}
         for pod in lost_pods(self.network, have, declared, told):
@@ -330,7 +329,7 @@ class Enforcer:
     def _sync_policies(self, namespace: NetNS) -> bool:
         batch = self._follow(namespace)
         if not self._is_sure:
-            self._make_sure(namespace)
+            self._make_sure(namespace, self._read(namespace))
             return True
         if not len(batch):
             return False
@@ -339,7 +338,7 @@ class Enforcer:
         except KernelError as error:
             log.warning("%s; looking what is there", error)
             self._is_sure = False
-            self._make_sure(namespace)
+            self._make_sure(namespace, self._read(namespace))
         return True
 
     def _follow(self, namespace: NetNS) -> Batch:
@@ -348,24 +347,26 @@ class Enforcer:
         try:
             changes = engine.changes_since(self._version, node)
         except HistoryLost:
-            self._compile(namespace)
+            self._compile(self._read(namespace))
             self._is_sure = False
             return Batch()
         self._version = changes.version
         return self.program.update(changes)
 
-    def _compile(self, namespace: NetNS) -> None:
+    def _read(self, namespace: NetNS) -> Ruleset:
+        return self.table.read(namespace) or Ruleset()
+
+    def _compile(self, have: Ruleset) -> None:
         """All anew, called as it is in the kernel already."""
         tables = self.world.engine.tables(self.world.node)
-        numbering = aligned(tables, self.table.read(namespace) or Ruleset())
+        numbering = aligned(tables, have)
         name, store = self.table.table.name, self.sources.store
         self.program = Program(name, self.world.name_of, numbering, store)
         self.program.update(tables)
         self._version = tables.version
 
-    def _make_sure(self, namespace: NetNS) -> None:
+    def _make_sure(self, namespace: NetNS, have: Ruleset) -> None:
         """Compare with what is there, and make it so."""
-        have = self.table.read(namespace) or Ruleset()
         batch = difference(have, self.program.rules)
         if len(batch):
             self._change(namespace, batch)
@@ -395,8 +396,7 @@ class Enforcer:
             of_links = sum(len(one.wrong(namespace)) for one in self.guards.values())
             if self._is_sure and self.table.is_untouched(namespace):
                 return of_links
-            have = self.table.read(namespace)
-            batch = difference(have or Ruleset(), self.program.rules)
+            batch = difference(self._read(namespace), self.program.rules)
             self._is_sure = not len(batch)
             return len(batch) + of_links
 

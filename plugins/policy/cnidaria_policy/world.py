@@ -35,6 +35,11 @@ class World:
         self._names: dict[str, str] = {}
         self._own: tuple[str, ...] = ()
 
+    @property
+    def objects(self) -> Mapping[Key, Json]:
+        """What the sources said last."""
+        return self._objects
+
     def name_of(self, address: str) -> str:
         """The local pod that has the address, as ``namespace/name``; ``""`` if none."""
         return self._names.get(address, "")
