@@ -116,9 +116,13 @@ def test_matrix_diff_and_lint_of_a_node(cluster: Cluster) -> None:
     assert found["reach"]["x/web"]["x/db"] == "TCP 80"
     _, said = tool(cluster, "diff", "--without", str(cluster.policies / "policies.yaml"))
     assert "opens " in said
+    assert tool(cluster, "lint") == (0, "")  # each selects a pod that lives here
+    cluster.write("lost.yaml", network_policy("{podSelector: {matchLabels: {apps: web}}}", "q"))
     code, said = tool(cluster, "lint")
     assert code == 1
-    assert "NetworkPolicy y/leave" in said  # in this node's world there is no port "low" in use
+    assert "NetworkPolicy shop/q: spec.podSelector: no pod is selected" in said
+    assert "did you mean 'app'?" in said
+    (cluster.policies / "lost.yaml").unlink()
 
 
 def test_watch_names_pods_and_the_policy(cluster: Cluster) -> None:

@@ -13,7 +13,8 @@ from typing import Final
 from cnidaria_core import PolicyReason
 
 from cnidaria.kinds import Packet, Ruleset, walk
-from cnidaria_policy.policies import Policies, is_placeholder
+from cnidaria_policy.manifests import Json, ports_of
+from cnidaria_policy.policies import Policies, is_placeholder, own_addresses
 
 PROTOCOLS: Final = {"tcp": 6, "udp": 17, "sctp": 132, "icmp": 1, "icmpv6": 58}
 WITH_PORTS: Final = frozenset({"tcp", "udp", "sctp"})
@@ -87,6 +88,7 @@ def explain(policies: Policies, source: str, target: str) -> Explanation:
         ValueError: it is not written like that, or there is no such pod, port or address.
     """
     place, protocol, port_text = parse_target(target)
+    guests = [one for one in dict.fromkeys((source, place)) if has_host_network(policies, one)]
     src, dst = pair(policies, source, place)
     port = port_of(policies, place, port_text, protocol)
     name = "icmpv6" if protocol == "icmp" and ":" in dst else protocol
@@ -99,6 +101,7 @@ def explain(policies: Policies, source: str, target: str) -> Explanation:
         if homeless and policies.tables().blocks
         else []
     )
+    notes += [f"{one} has its node's network: for policies it is the node" for one in guests]
     return Explanation(
         policies.name_of(src),
         policies.name_of(dst),
@@ -145,15 +148,52 @@ def pair(policies: Policies, source: str, target: str) -> tuple[str, str]:
     raise ValueError(f"{source} and {target} have no address family in common")
 
 
+def has_host_network(policies: Policies, place: str) -> bool:
+    """Whether it is a pod that has its node's network (``hostNetwork``)."""
+    return place not in policies.pods and bool(_spec(policies, place).get("hostNetwork"))
+
+
+def _spec(policies: Policies, place: str) -> Json:
+    namespace, _, name = place.partition("/")
+    return policies.objects.get(("Pod", namespace, name), {}).get("spec") or {}
+
+
 def _addresses(policies: Policies, place: str) -> list[str]:
     if place in policies.pods:
         return policies.pods[place]
+    if has_host_network(policies, place):
+        return _of_node(policies, place)
+    if ("Pod", *place.split("/", 1)) in policies.objects:
+        raise ValueError(f"{place} has no address; give the one that it will have")
     try:
         return [str(ip_address(place))]
     except ValueError:
         raise ValueError(
             f"{place!r}: must be an address or one of the pods that are known"
         ) from None
+
+
+def _of_node(policies: Policies, pod: str) -> list[str]:
+    namespace, _, name = pod.partition("/")
+    node = str(_spec(policies, pod).get("nodeName") or "")
+    told = policies.objects.get(("Node", "", node), {}).get("status") or {}
+    known = [one["address"] for one in told.get("addresses") or [] if is_address(one["address"])]
+    known = known or own_addresses(policies.objects["Pod", namespace, name])
+    if not known:
+        which = f"its node {node}" if node else "its node (no spec.nodeName)"
+        raise ValueError(
+            f"{pod} has the network of {which}, of which no address is known: "
+            "give the node's address instead, or its Node object with status.addresses"
+        )
+    return known
+
+
+def is_address(text: str) -> bool:
+    """Whether it is an IP address, not a name."""
+    try:
+        return bool(ip_address(text))
+    except ValueError:
+        return False
 
 
 def port_of(policies: Policies, place: str, text: str, protocol: str) -> int | None:
@@ -165,12 +205,10 @@ def port_of(policies: Policies, place: str, text: str, protocol: str) -> int | N
             return int(text)
         raise ValueError(f"port {text}: must be between 0 and 65535")
     namespace, _, name = place.partition("/")
-    spec = policies.objects.get(("Pod", namespace, name), {}).get("spec") or {}
-    for container in spec.get("containers") or []:
-        for port in container.get("ports") or []:
-            same = (port.get("protocol") or "TCP").lower() == protocol
-            if port.get("name") == text and same:
-                return int(port["containerPort"])
+    for port in ports_of(policies.objects.get(("Pod", namespace, name), {})):
+        same = (port.get("protocol") or "TCP").lower() == protocol
+        if port.get("name") == text and same:
+            return int(port["containerPort"])
     raise ValueError(f"{place} has no {protocol.upper()} port {text!r}")
 
 

@@ -320,14 +320,14 @@ def pruned(resource: Resource, obj: Json) -> dict[str, Any]:
     return made
 
 
+_CONTAINER: Final = ("name", "ports", "restartPolicy")
 _POD_STATUS: Final = ("phase", "podIP", "podIPs")
 
 
 def _pod_spec(spec: Mapping[str, Any]) -> dict[str, Any]:
-    containers = [
-        {"name": one.get("name"), "ports": one["ports"]}
-        for one in spec.get("containers") or []
-        if one.get("ports")
-    ]
     made = {key: spec[key] for key in ("nodeName", "hostNetwork") if spec.get(key)}
-    return {**made, "containers": containers}
+    for some in ("containers", "initContainers"):
+        kept = [one for one in spec.get(some) or [] if one.get("ports")]
+        seen = [{key: one[key] for key in _CONTAINER if one.get(key)} for one in kept]
+        made |= {some: seen} if seen else {}
+    return made

@@ -12,7 +12,8 @@ import os
 import re
 import signal
 import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -71,6 +72,16 @@ def key_of(obj: Json) -> Key:
     meta = obj["metadata"]
     namespaced = obj["kind"] in NAMESPACED
     return obj["kind"], (meta.get("namespace") or "default") if namespaced else "", meta["name"]
+
+
+def ports_of(pod: Json) -> Iterator[Json]:
+    """The ports of a pod's containers, sidecars among them: what runs as long as the pod does."""
+    spec = pod.get("spec") or {}
+    sidecars = (
+        one for one in spec.get("initContainers") or [] if one.get("restartPolicy") == "Always"
+    )
+    for container in (*(spec.get("containers") or []), *sidecars):
+        yield from container.get("ports") or []
 
 
 class _Loader(yaml.CSafeLoader):
@@ -256,14 +267,24 @@ def line_of(node: yaml.Node, path: str) -> int:
 
 def line_in(manifest: Manifest, path: str) -> int:
     """The line of a field of an object, as its file is now; the object's, if that has changed."""
-    try:
-        for node, document in _documents(manifest.file, content(manifest.file)):
-            for obj, place in _flat(document, node):
-                if place.start_mark.line + 1 == manifest.line and obj == manifest.obj:
-                    return line_of(place, path)
-    except (OSError, Refused):
-        pass
-    return manifest.line
+    return next(lines_in([(manifest, path)]))
+
+
+def lines_in(wanted: Sequence[tuple[Manifest, str]]) -> Iterator[int]:
+    """As :func:`line_in`, of many: each file is read once."""
+    paths: dict[Path, dict[int, list[tuple[Manifest, str]]]] = {}
+    for one in wanted:
+        paths.setdefault(one[0].file, {}).setdefault(one[0].line, []).append(one)
+    found: dict[tuple[Key, str], int] = {}
+    for file, asked in paths.items():
+        with suppress(OSError, Refused):
+            for node, document in _documents(file, content(file)):
+                for obj, place in _flat(document, node):
+                    for manifest, path in asked.get(place.start_mark.line + 1, ()):
+                        if obj == manifest.obj:
+                            found[manifest.key, path] = line_of(place, path)
+    for manifest, path in wanted:
+        yield found.get((manifest.key, path), manifest.line)
 
 
 def _child(node: yaml.Node, step: str | int) -> yaml.Node | None:

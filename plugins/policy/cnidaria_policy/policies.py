@@ -174,7 +174,12 @@ def manifests(paths: Iterable[Path]) -> dict[Key, Manifest]:
 
 def placed(objects: Mapping[Key, Json]) -> dict[Key, Json]:
     """Pods that have no address, with a placeholder of each family."""
-    homeless = [key for key, obj in objects.items() if key[0] == "Pod" and not addresses_of(obj)]
+    homeless = [
+        key
+        for key, obj in objects.items()
+        if key[0] == "Pod"
+        and not (own_addresses(obj) or (obj.get("spec") or {}).get("hostNetwork"))
+    ]
     placed: dict[Key, Json] = {}
     for number, key in enumerate(sorted(homeless), 1):
         both = [{"ip": str(net[number])} for net in PLACEHOLDERS.values()]
@@ -191,8 +196,11 @@ def is_placeholder(address: str) -> bool:
 
 def addresses_of(pod: Json) -> list[str]:
     """A pod's addresses as its status has them; a pod of the node's network has none."""
+    return [] if (pod.get("spec") or {}).get("hostNetwork") else own_addresses(pod)
+
+
+def own_addresses(pod: Json) -> list[str]:
+    """What a pod's status has, its node's addresses among it."""
     status = pod.get("status") or {}
-    if (pod.get("spec") or {}).get("hostNetwork"):
-        return []
     several = [one["ip"] for one in status.get("podIPs") or []]
     return several or ([status["podIP"]] if status.get("podIP") else [])

@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 import json
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
+import yaml
+from cnidaria_core import PolicyEngine
 from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from cnidaria.cli import main
+from cnidaria_policy import lint as lint_module
+from cnidaria_policy import manifests
 from cnidaria_policy.compare import compare
-from cnidaria_policy.explain import parse_target
+from cnidaria_policy.explain import explain, parse_target
+from cnidaria_policy.kube import RESOURCES, pruned
 from cnidaria_policy.lint import lint
-from cnidaria_policy.manifests import key_of
+from cnidaria_policy.manifests import content, key_of
 from cnidaria_policy.matrix import matrix, svg
+from cnidaria_policy.objects import PolicyPod
 from cnidaria_policy.policies import Policies
 from cnidaria_policy.reach import LAST, NAMES, NOTHING, OTHERS, Ports, Reach
 from support.policy_examples import CLUSTER, network_policy
@@ -85,13 +93,97 @@ def test_targets(text: str, parts: tuple[str, str, str]) -> None:
         ("[x:80", "must be NAMESPACE/POD or an address"),
         ("shop/db:80/tcpx", "protocol 'tcpx': must be tcp, udp, sctp or icmp"),
         ("shop/db:80/icmp", "icmp has no ports"),
+        ("shop/api:once", "shop/api has no TCP port 'once'"),
+        ("shop/lost:80", "of its node n9, of which no address is known: give the node's address"),
+        ("shop/loose:80", "of its node (no spec.nodeName), of which no address is known"),
     ],
 )
 def test_wrong_targets(
     folder: Path, target: str, said: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    (folder / "special.yaml").write_text(SPECIAL)
     assert main(["policy", "explain", "shop/web", target, "--files", str(folder)]) == 1
     assert said in capsys.readouterr().err
+
+
+SPECIAL = """
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: agent, namespace: shop, labels: {app: agent}}
+spec: {nodeName: n1, hostNetwork: true, containers: [{ports: [{name: own, containerPort: 99}]}]}
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: lost, namespace: shop}
+spec: {nodeName: n9, hostNetwork: true}
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: loose, namespace: shop}
+spec: {hostNetwork: true}
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: api, namespace: shop, labels: {app: api}}
+spec:
+  nodeName: n2
+  containers: []
+  initContainers:
+  - {name: proxy, restartPolicy: Always, ports: [{name: mesh, containerPort: 15001}]}
+  - {name: init, ports: [{name: once, containerPort: 15002}]}
+status: {phase: Running, podIP: 10.0.1.9}
+"""
+
+
+def test_a_pod_with_its_nodes_network_is_judged_as_the_node(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folder / "special.yaml").write_text(SPECIAL)
+    _, said = run(capsys, "explain", "shop/agent", "shop/web:80", "--files", folder)
+    note = "  note    shop/agent has its node's network: for policies it is the node"
+    assert said.splitlines() == [
+        "192.168.0.1 > shop/web (10.0.1.1) TCP 80: allowed",
+        "  egress  allowed  no policy decides: allowed by default",
+        "  ingress allowed  a pod and its own node always reach each other",
+        note,
+    ]
+    _, said = run(capsys, "explain", "shop/web", "shop/agent:own", "--files", folder)
+    assert said.startswith("shop/web (10.0.1.1) > 192.168.0.1 TCP 99: ")
+    assert said.splitlines()[-1] == note
+    addressed = SPECIAL.replace(
+        "hostNetwork: true}", "hostNetwork: true}\nstatus: {podIP: 1.2.3.4}"
+    )
+    (folder / "special.yaml").write_text(addressed)
+    _, said = run(capsys, "explain", "shop/lost", "shop/web:80", "--files", folder)
+    assert said.startswith("1.2.3.4 > shop/web (10.0.1.1) TCP 80: denied")
+
+
+def test_a_pod_that_has_no_address_yet() -> None:
+    web = {"kind": "Pod", "apiVersion": "v1", "metadata": {"namespace": "x", "name": "web"}}
+    with pytest.raises(ValueError, match="x/web has no address; give the one that it will have"):
+        explain(Policies({key_of(web): web}, {}), "x/web", "10.0.0.1:80")
+
+
+def test_named_ports_of_sidecars(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    ports = network_policy("{podSelector: {}, ingress: [{ports: [{port: mesh}, {port: once}]}]}")
+    (folder / "policies.yaml").write_text(ports)
+    (folder / "special.yaml").write_text(SPECIAL)
+    _, said = run(capsys, "explain", "shop/web", "shop/api:mesh", "--files", folder)
+    assert said.startswith("shop/web (10.0.1.1) > shop/api (10.0.1.9) TCP 15001: allowed")
+    _, said = run(capsys, "lint", "--files", folder)
+    assert "'mesh'" not in said
+    assert "no pod has a port 'once'" in said
+
+
+def test_what_is_kept_of_a_pod_decides_as_the_whole() -> None:
+    """Of an API server's, sidecars among it."""
+    (_, *_, obj) = filter(None, yaml.safe_load_all(SPECIAL))
+    (pods,) = (one for one in RESOURCES if one.kind == "Pod")
+    whole, kept = PolicyEngine(), PolicyEngine()
+    whole.apply(obj)
+    kept.apply(pruned(pods, obj))
+    assert kept == whole
 
 
 def test_matrix_as_table_data_and_picture(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -150,6 +242,91 @@ def test_lint_finds(check: str, folder: Path, capsys: pytest.CaptureFixture[str]
 
 def test_lint_has_nothing_to_say(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(capsys, "lint", "--files", folder) == (0, "")
+
+
+class CountedEngines:
+    """Stands for the class of engines where they are made."""
+
+    def __init__(self) -> None:
+        self.made = 0
+
+    def __call__(self, **options: int) -> PolicyEngine:
+        self.made += 1
+        return PolicyEngine(**options)
+
+    def from_bytes(self, data: bytes, **options: int) -> PolicyEngine:
+        self.made += 1
+        return PolicyEngine.from_bytes(data, **options)
+
+
+def test_lint_makes_one_engine_and_reads_a_file_once(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many policies there are, and findings about them."""
+    policies = "".join(
+        network_policy("{podSelector: {matchLabels: {app: nix}}}", f"p{number}")
+        for number in range(30)
+    )
+    (folder / "policies.yaml").write_text(policies)
+    read = Policies.from_files([folder])
+    engines, files = CountedEngines(), []
+    monkeypatch.setattr(lint_module, "PolicyEngine", engines)
+
+    def counted(file: Path) -> bytes:
+        files.append(file)
+        return content(file)
+
+    monkeypatch.setattr(manifests, "content", counted)
+    found = lint(read)
+    assert [one.place for one in found] == [
+        f"{folder}/policies.yaml:{line}" for line in range(5, 155, 5)
+    ]
+    assert engines.made == 1
+    assert files == [folder / "policies.yaml"]
+
+
+@settings(max_examples=30)
+@given(worlds())
+def test_a_policy_selects_nothing_if_an_engine_with_it_alone_has_no_rules(
+    world: list[Object],
+) -> None:
+    policies = of(world)
+    cluster = lint_module.Cluster(policies)
+    rest = [one for one in world if not one["kind"].endswith("Policy")]
+    for key, obj in policies.objects.items():
+        if key[0].endswith("Policy"):
+            one = PolicyEngine()
+            meta = {**obj["metadata"], "annotations": {}}
+            spec = {**obj["spec"], **lint_module._telling(key)}
+            one.load([*rest, {**obj, "metadata": meta, "spec": spec}])
+            assert cluster.selects(key, obj) == bool(one.tables().reasons)
+
+
+@given(
+    st.dictionaries(st.integers(0, 31), st.sampled_from("abc")),
+    st.sampled_from(["10.0.0.0/27", "10.0.0.8/29", "10.0.0.5/32", "10.0.0.0/30"]),
+    st.lists(st.sampled_from(["10.0.0.8/30", "10.0.0.0/29", "10.0.0.9/32", "10.0.0.5/32"])),
+)
+def test_pods_in_a_block(found: dict[int, str], block: str, parts: list[str]) -> None:
+    pods = {name: [f"10.0.0.{at}" for at, one in found.items() if one == name] for name in "abc"}
+    inside = [
+        name
+        for name, addresses in pods.items()
+        for one in map(ip_address, addresses)
+        if one in ip_network(block) and not any(one in ip_network(part) for part in parts)
+    ]
+    assert lint_module.Addresses(pods, 4).inside(block, parts) == inside
+    assert lint_module.Addresses(pods, 6).inside("::/1", ["::/2"]) == []
+
+
+def test_lint_knows_the_pods_that_live_here() -> None:
+    """Also those that no source tells of."""
+    pod = PolicyPod("net", "1", "shop", "db", ("10.0.0.5",), "eth0", labels={"app": "db"})
+    (obj,) = yaml.safe_load_all(network_policy("{podSelector: {matchLabels: {app: db}}}"))
+    assert lint(Policies({key_of(obj): obj}, {}, "n1", [pod])) == []
+    obj["spec"]["podSelector"]["matchLabels"] = {"apps": "db"}
+    checks = [one.check for one in lint(Policies({key_of(obj): obj}, {}, "n1", [pod]))]
+    assert checks == ["selects-nothing", "unknown-label"]
 
 
 # -- exactness -------------------------------------------------------------------------------------
