@@ -19,9 +19,13 @@ from cnidaria.kernel.nftexprs import encode, read
 from cnidaria.kernel.nftmessages import ask, dump, request
 from cnidaria.kernel.nfttables import our_tables
 from cnidaria.kernel.objects import NftChain, NftRule
+from cnidaria.kernel.objects.nft import found_as
 from cnidaria.kernel.session import Session
 
 _HOOK_FIELDS = ("type", "hook", "priority", "device")
+_SEVERAL = "*"
+"""The device of a chain of several, or of none that is there: we make none for a link of that name.
+"""
 
 
 class Chains(Driver[NftChain]):
@@ -80,7 +84,10 @@ def read_chains(session: Session, family: str, table: str) -> Iterator[NftChain]
         if (found_family, string(attrs[nf.NFTA_RULE_TABLE])) == (family, table):
             rules.setdefault(string(attrs[nf.NFTA_RULE_CHAIN]), []).append(_read_rule(attrs))
     for found_family, attrs in dump(session, nf.NFT_MSG_GETCHAIN, family):
-        if (found_family, string(attrs[nf.NFTA_CHAIN_TABLE])) == (family, table):
+        if (found_family, string(attrs[nf.NFTA_CHAIN_TABLE])) != (family, table):
+            continue
+        flags = int.from_bytes(attrs.get(nf.NFTA_CHAIN_FLAGS, b""), "big")
+        if not flags & nf.NFT_CHAIN_BINDING:  # else it is part of a rule, and goes with that
             yield _chain(family, attrs, rules.get(string(attrs[nf.NFTA_CHAIN_NAME]), ()))
 
 
@@ -155,7 +162,11 @@ def _read_rule(attrs: Attrs) -> NftRule:
     """What we never make is unknown: then the rule is another than was declared."""
     found = codec.attribute_list(attrs.get(nf.NFTA_RULE_EXPRESSIONS, b""))
     exprs: list[Any] = [read(raw) for _, raw in found]
-    return NftRule(tuple(exprs), read_comment(attrs.get(nf.NFTA_RULE_USERDATA, b"")))
+    said = read_comment(attrs.get(nf.NFTA_RULE_USERDATA, b""))
+    try:
+        return NftRule(tuple(exprs), said)
+    except ValueError:  # longer than we make them, or no text
+        return NftRule(tuple(exprs))
 
 
 def _chain(family: str, attrs: Attrs, rules: Sequence[NftRule]) -> NftChain:
@@ -166,18 +177,21 @@ def _chain(family: str, attrs: Attrs, rules: Sequence[NftRule]) -> NftChain:
         names = {value: name for name, value in nf.HOOKS[family].items()}
         policies = {value: name for name, value in nf.NF_POLICIES.items()}
         policy = int.from_bytes(attrs.get(nf.NFTA_CHAIN_POLICY, b"\1"), "big")
-        device = hook.get(nf.NFTA_HOOK_DEV)
+        device = string(hook.get(nf.NFTA_HOOK_DEV, b""))
+        if not device and names[number] in ("ingress", "egress"):
+            device = _SEVERAL
         fields = {
             "type": string(attrs[nf.NFTA_CHAIN_TYPE]),
             "hook": names[number],
             "priority": struct.unpack(">i", hook[nf.NFTA_HOOK_PRIORITY])[0],
             "policy": policies[policy],
-            "device": string(device) if device else None,
+            "device": device or None,
         }
-    return NftChain(
+    return found_as(
+        NftChain,
         string(attrs[nf.NFTA_CHAIN_TABLE]),
         string(attrs[nf.NFTA_CHAIN_NAME]),
-        family=family,  # type: ignore[arg-type]  # of FAMILIES
+        family=family,
         rules=tuple(rules),
         **fields,
     )

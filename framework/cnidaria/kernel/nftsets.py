@@ -20,7 +20,7 @@ from cnidaria.kernel.nftelements import Layout, decode_all, encode
 from cnidaria.kernel.nftmessages import ask, dump, request
 from cnidaria.kernel.nfttables import our_tables
 from cnidaria.kernel.objects import NftElement, NftElements, NftSet, Object
-from cnidaria.kernel.objects.nft import VERDICT
+from cnidaria.kernel.objects.nft import VERDICT, found_as
 from cnidaria.kernel.objects.nfttypes import TYPES
 from cnidaria.kernel.session import GONE, Session, refused, taken
 
@@ -251,13 +251,14 @@ def _set(family: str, attrs: Attrs) -> NftSet | None:
     data = (VERDICT,) if data_type == nf.NFT_DATA_VERDICT else _type_names(data_type)
     if flags & nf.NFT_SET_ANONYMOUS or not key or data is None:
         return None
-    return NftSet(
+    return found_as(
+        NftSet,
         string(attrs[nf.NFTA_SET_TABLE]),
         string(attrs[nf.NFTA_SET_NAME]),
-        key,
+        type=key,
         data=data,
         interval=bool(flags & nf.NFT_SET_INTERVAL),
-        family=family,  # type: ignore[arg-type]  # of FAMILIES
+        family=family,
     )
 
 
@@ -300,9 +301,10 @@ def read_sets(session: Session, family: str, table: str) -> Iterator[NftSet]:
         if found_family != family or flags & nf.NFT_SET_ANONYMOUS:
             continue
         found = _set(family, attrs)
-        if found is None or flags & ~_OURS or _MORE & attrs.keys():
+        sized = nf.NFTA_SET_DESC_SIZE in codec.attributes(attrs.get(nf.NFTA_SET_DESC, b""))
+        if found is None or flags & ~_OURS or _MORE & attrs.keys() or sized:
             name = string(attrs[nf.NFTA_SET_NAME])
-            found = NftSet(table, name, ("mark",), content=(), family=family)  # type: ignore[arg-type]  # of FAMILIES
+            found = found_as(NftSet, table, name, type=("mark",), content=(), family=family)
         yield found
 
 

@@ -28,6 +28,7 @@ from cnidaria.kernel.nftchains import (
     read_counters,
 )
 from cnidaria.kernel.nftcomments import comment, read_comment
+from cnidaria.kernel.nftextras import Extra, delete_extra, read_extras
 from cnidaria.kernel.nftmessages import ask, dump, request
 from cnidaria.kernel.nftsets import (
     add_elements,
@@ -48,12 +49,14 @@ class Ruleset:
 
     Attributes:
         dormant: nothing of it is in force.
+        extras: what else is there, and nobody of us makes.
     """
 
     chains: dict[str, NftChain] = field(default_factory=dict)
     sets: dict[str, NftSet] = field(default_factory=dict)
     elements: dict[str, dict[tuple[str, ...], NftElement]] = field(default_factory=dict)
     dormant: bool = False
+    extras: tuple[Extra, ...] = ()
 
     def __len__(self) -> int:
         """How many chains, sets and elements there are."""
@@ -72,6 +75,7 @@ class Batch:
         no_chains, no_sets: to be removed; nothing may use them any more. What has to be hooked
             otherwise, or is of another type, is in both.
         wake: the table is dormant. Any change ends that.
+        no_extras: to be removed, when nothing uses them any more.
     """
 
     new_chains: dict[str, NftChain] = field(default_factory=dict)
@@ -82,10 +86,11 @@ class Batch:
     no_chains: dict[str, NftChain] = field(default_factory=dict)
     no_sets: dict[str, NftSet] = field(default_factory=dict)
     wake: bool = False
+    no_extras: tuple[Extra, ...] = ()
 
     def __len__(self) -> int:
-        """How many chains, sets and elements change, and one for a table that is dormant."""
-        parts: list[Sized] = [self.new_chains, self.chains, self.sets]
+        """How many chains, sets, elements and extras change, and one for a dormant table."""
+        parts: list[Sized] = [self.new_chains, self.chains, self.sets, self.no_extras]
         parts += [self.no_chains, self.no_sets, *self.more.values(), *self.less.values()]
         return sum(map(len, parts)) + self.wake
 
@@ -113,6 +118,7 @@ def difference(have: Ruleset, want: Ruleset) -> Batch:
         no_chains={n: one for n, one in have.chains.items() if n not in kept},
         no_sets={n: one for n, one in have.sets.items() if want.sets.get(n) != one},
         wake=have.dormant and not want.dormant,
+        no_extras=tuple(one for one in have.extras if one not in want.extras),
     )
     anew = batch.sets.keys() & batch.no_sets.keys()
     for name, chain in want.chains.items():
@@ -188,7 +194,8 @@ class WholeTable:
         chains = {one.name: one for one in read_chains(session, table.family, table.name)}
         flags = int.from_bytes(attrs.get(nf.NFTA_TABLE_FLAGS, b""), "big")
         elements = {name: some for name, some in elements.items() if some}
-        return Ruleset(chains, sets, elements, bool(flags & nf.NFT_TABLE_F_DORMANT))
+        extras = tuple(read_extras(session, table.family, table.name))
+        return Ruleset(chains, sets, elements, bool(flags & nf.NFT_TABLE_F_DORMANT), extras)
 
     def is_untouched(self, namespace: NetNS) -> bool:
         """Whether surely nobody has changed it since it was read, or changed by :meth:`change`.
@@ -319,3 +326,4 @@ def _requests(batch: Batch, sets: Mapping[str, NftSet]) -> Iterator[Request]:
         yield from new_rules(chain)
     yield from (delete_set(one) for name, one in batch.no_sets.items() if name not in replaced)
     yield from map(delete_chain, gone)
+    yield from map(delete_extra, batch.no_extras)

@@ -141,17 +141,29 @@ def described(batch: Batch, have: Ruleset) -> list[str]:
     rehooked = [one.name for one in batch.hooked_anew]
     told = [
         *(["the table is dormant: nothing of it is in force"] if batch.wake else ()),
-        *(f"chain {name}: hooked otherwise" for name in rehooked),
+        *(f"chain {one.name}: {hooked(one, batch)}" for one in batch.hooked_anew),
         *(f"chain {name}: missing" for name in batch.new_chains if name not in rehooked),
         *(f"chain {name}: other rules{strange(have.chains[name])}" for name in batch.chains),
         *(f"chain {name}: must not be there" for name in batch.no_chains if name not in rehooked),
         *(f"set {name}: missing, or of another type" for name in batch.sets),
         *(f"set {name}: must not be there" for name in batch.no_sets if name not in batch.sets),
+        *(f"{one}: must not be there" for one in batch.no_extras),
         *(f"{name}: {one} missing" for name, some in batch.more.items() for one in some),
         *(f"{name}: {one} must not be there" for name, some in batch.less.items() for one in some),
     ]
     more = len(told) - SHOWN
     return [*told[:SHOWN], f"and {more} more"] if more > 0 else told
+
+
+HOOKED: Final = ("type", "hook", "priority", "policy", "device")
+
+
+def hooked(chain: NftChain, batch: Batch) -> str:
+    """Where packets enter a chain, and where they should."""
+    pairs = (
+        (one, getattr(chain, one), getattr(batch.new_chains[chain.name], one)) for one in HOOKED
+    )
+    return ", ".join(f"{one} {have} instead of {want}" for one, have, want in pairs if have != want)
 
 
 def strange(chain: NftChain) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import msgspec
 
@@ -103,6 +103,9 @@ class _InTable(Object, frozen=True):
         self._canonical("name", _name)
 
 
+T = TypeVar("T", bound=_InTable)
+
+
 @register
 class NftChain(_InTable, frozen=True):
     """A chain and all its rules, in order: replaced as a whole in one transaction.
@@ -179,6 +182,13 @@ class NftSet(_InTable, frozen=True):
 
     def __str__(self) -> str:
         return f"nft {'map' if self.data else 'set'} {self.family} {self.table} {self.name}"
+
+
+def found_as(kind: type[T], table: str, name: str, **fields: Any) -> T:
+    """A chain or set of the kernel, also by a name that may not be declared."""
+    made = kind(table, "unnamed", **fields)
+    made._set("name", name)
+    return made
 
 
 class NftElement(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
