@@ -212,7 +212,7 @@ def test_a_line_tells_where_to_look(node: NetNS) -> None:
     )
     assert str(found) == (
         f"nftables: rule handle {handle} of chain c of table ip t (`nft -a list chain ip t c`) "
-        f"may drop TCP {WHOLE}"
+        f"may drop TCP {WHOLE}, whatever policies allow"
     )
     assert f"tcp dport 23 drop # handle {handle}" in run(node, *found.command.split())
 
@@ -366,6 +366,78 @@ def test_a_rule_of_legacy_is_named_by_its_number(node: NetNS) -> None:
     assert str(found) == (
         "iptables-legacy: rule 2 of chain FORWARD of table ip filter "
         "(`iptables-legacy -t filter -L FORWARD --line-numbers -nv`) "
-        f"may drop UDP {WHOLE}"
+        f"may drop UDP {WHOLE}, whatever policies allow"
     )
     assert "\n2 " in run(node, *found.command.split())
+
+
+RAW = "type filter hook prerouting priority raw; policy accept;"
+EVERY = f"all connections {OUT_AND_IN}, from the node to pods, between pods"
+PAST = {
+    "notrack": ("ip", f"chain c {{ {RAW} notrack; }}", f"keeps connection tracking off {EVERY}"),
+    "notrack of one port": (
+        "inet",
+        f"chain c {{ {RAW} udp dport 53 notrack; }}",
+        f"may keep connection tracking off UDP {WHOLE}",
+    ),
+    "notrack of the node's own": ("ip", f'chain c {{ {RAW} iifname "lo" notrack; }}', ""),
+    "notrack of one service": ("ip", f"chain c {{ {RAW} ip daddr 169.254.20.10 notrack; }}", ""),
+    "a zone": (
+        "ip",
+        f"chain c {{ {RAW} ct zone set 5; }}",
+        f"gives another zone of connection tracking to {EVERY}",
+    ),
+    "a zone of one direction": (
+        "ip",
+        f"chain c {{ {RAW} ct original zone set 5; }}",
+        f"gives another zone of connection tracking to {EVERY}",
+    ),
+    "to another link": (
+        "netdev",
+        "chain c { type filter hook ingress device pod2 priority 0; fwd to pod3; }",
+        "sends on all connections between pods past all policies",
+    ),
+    "a copy": (
+        "netdev",
+        "chain c { type filter hook ingress device pod2 priority 0; dup to pod3; }",
+        "copies all connections between pods past all policies",
+    ),
+    "what is dropped afterwards": (
+        "ip",
+        f"chain c {{ {RAW} notrack; drop; }}",
+        f"drops {EVERY}, whatever policies allow",
+    ),
+}
+"""What keeps policies from judging, and how it is said of it."""
+
+
+@pytest.mark.parametrize("what", PAST)
+def test_what_gets_round_policies_is_told(node: NetNS, what: str) -> None:
+    family, text, expected = PAST[what]
+    load(node, f"table {family} t {{ {text} }}")
+    said = "; ".join(map(str, dropping(node, PODS)))
+    assert expected in said
+    assert bool(expected) == bool(said)
+
+
+@pytest.mark.parametrize("kind", ["legacy", "nft"])
+@pytest.mark.parametrize(
+    ("target", "expected"),
+    [
+        ("NOTRACK", "keeps connection tracking off"),
+        ("CT --notrack", "keeps connection tracking off"),
+        ("CT --zone 3", "gives another zone of connection tracking to"),
+        ("CT --zone-orig 3", "gives another zone of connection tracking to"),
+        ("CT --helper ftp", ""),
+    ],
+)
+def test_what_gets_round_policies_by_iptables_is_told(
+    node: NetNS, kind: str, target: str, expected: str
+) -> None:
+    command = f"iptables-{kind}"
+    if needs(command).args[0]:
+        pytest.skip(f"{command} is not installed (Debian: iptables)")
+    run(node, command, *f"-t raw -A PREROUTING -p tcp -j {target}".split())
+    said = "; ".join(map(str, dropping(node, PODS)))
+    ways = f"TCP connections {OUT_AND_IN}, from the node to pods, between pods"
+    assert f"{expected} {ways}" in said if expected else not said

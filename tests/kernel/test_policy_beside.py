@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,12 +11,14 @@ from pathlib import Path
 import pytest
 
 from cnidaria.cli.status import gather
+from cnidaria.kernel.conntrack import Flow, flows
 from cnidaria.kernel.foreign import dropping
 from support.cni import CniNode
 from support.firewalls import firewalld, has_firewalld, others
 from support.namespaces import make_uplink, run
 from support.needs import needs
 from support.node import wait_for
+from support.policy_examples import network_policy
 from support.policy_node import FLAT, STEPS, Cluster, fill, subnets
 
 pytestmark = needs("nft", "iptables-nft", "iptables-legacy")
@@ -154,3 +157,129 @@ def test_kube_proxy_by_nftables(cluster: Cluster) -> None:
         run(cluster.node.host, "nft", "add", "rule", family, "kube-proxy", "filter-forward", "drop")
     chains = [f"chain filter-forward of table {family} kube-proxy" for family in ("ip", "ip6")]
     named(cluster, *chains, "drops all connections")
+
+
+# -- what gets round policies ----------------------------------------------------------------------
+
+ANSWERED = (
+    network_policy("{podSelector: {matchLabels: {app: web}}, ingress: []}", "web", "x"),
+    network_policy(
+        "{podSelector: {matchLabels: {app: db}}, ingress: [{from: [{podSelector: {matchLabels: "
+        "{app: web}}}], ports: [{port: 80}]}]}",
+        "db",
+        "x",
+    ),
+)
+"""To web comes nothing but answers, to db what web sends to one port."""
+BOTH_WAYS = "type filter hook prerouting priority raw;"
+
+
+def answered(cluster: Cluster, src: str, dst: str, port: int = 80) -> bool:
+    """Whether a TCP connection comes about: its answers come, too."""
+    hosts = [cluster.hosts[cluster.addresses(one)[0]].namespace for one in (src, dst)]
+    with hosts[1].socket(socket.AF_INET, socket.SOCK_STREAM) as server:
+        server.bind((cluster.addresses(dst)[0], port))
+        server.listen()
+        with hosts[0].socket(socket.AF_INET, socket.SOCK_STREAM) as client:
+            client.settimeout(0.5)
+            try:
+                client.connect((cluster.addresses(dst)[0], port))
+            except OSError:
+                return False
+            return True
+
+
+@contextmanager
+def rule(cluster: Cluster, text: str) -> Iterator[None]:
+    """Somebody's table, for a time."""
+    run(cluster.node.host, "nft", text)
+    try:
+        yield
+    finally:
+        run(cluster.node.host, "nft", "delete table ip raw2")
+
+
+def test_what_is_not_tracked_is_judged_packet_by_packet(cluster: Cluster) -> None:
+    """No policy is got round: answers pass only where they might begin a connection."""
+    table = f"table ip raw2 {{ chain c {{ {BOTH_WAYS} notrack; }}; }}"
+    with cluster.node.agent(), pods(cluster):
+        cluster.write("policies.yaml", *ANSWERED)
+        cluster.judge()
+        assert answered(cluster, "x/web", "x/db")
+        with rule(cluster, table):
+            cluster.judge()  # the first packets
+            assert not answered(cluster, "x/web", "x/db")
+            assert not answered(cluster, "x/api", "x/db")
+            says = "keeps connection tracking off all connections"
+            wait_for("status tells it", lambda: says in status(cluster), PATIENCE)
+            said = cluster.node.cnidaria("policy", "verify", "--flows", "20")
+            assert "all agree" in said
+            assert "  note     nftables: rule handle" in said
+            assert says in said
+            (cluster.policies / "policies.yaml").unlink()
+            cluster.judge()
+            assert answered(cluster, "x/web", "x/db")
+        assert "note" not in cluster.node.cnidaria("policy", "verify", "--flows", "0")
+
+
+def test_connections_of_any_zone_are_judged_and_ended(cluster: Cluster) -> None:
+    """Answers that are in another zone belong to nothing."""
+    with cluster.node.agent(), pods(cluster):
+        web = cluster.addresses("x/web")[0]
+        cluster.write("policies.yaml", *ANSWERED)
+        cluster.judge()
+        half = f"table ip raw2 {{ chain c {{ {BOTH_WAYS} ip saddr {web} ct zone set 5; }}; }}"
+        with rule(cluster, half):
+            cluster.judge()
+            assert not answered(cluster, "x/web", "x/db")
+            says = "may give another zone of connection tracking to connections"
+            wait_for("status tells it", lambda: says in status(cluster), PATIENCE)
+        with rule(cluster, f"table ip raw2 {{ chain c {{ {BOTH_WAYS} ct zone set 5; }}; }}"):
+            cluster.judge()
+            assert answered(cluster, "x/web", "x/db")
+            assert flows_of(cluster, web)
+            cluster.write("policies.yaml", ANSWERED[0], DENIED)
+            wait_for("the connection is ended", lambda: not flows_of(cluster, web))
+
+
+DENIED = network_policy("{podSelector: {matchLabels: {app: db}}, ingress: []}", "db", "x")
+
+
+def flows_of(cluster: Cluster, src: str) -> list[Flow]:
+    """TCP connections to db that somebody began."""
+    found = flows(cluster.node.host, [cluster.addresses("x/db")[0]])
+    return [one for one in found if (one.src, one.protocol, one.port) == (src, 6, 80)]
+
+
+def test_what_is_sent_to_another_link_at_once_is_not_judged_but_told(cluster: Cluster) -> None:
+    with cluster.node.agent(), pods(cluster):
+        cluster.write("policies.yaml", DENIED)
+        cluster.judge()
+        ends = {one: link(cluster, one) for one in ("x/web", "x/db")}
+        inside = cluster.hosts[cluster.addresses("x/db")[0]].namespace
+        mac = run(inside, "ip", "link", "show", "eth0").split("link/ether ")[1].split()[0]
+        hook = f"type filter hook ingress device {ends['x/web']} priority 0;"
+        past = f"ip protocol udp ether daddr set {mac} fwd to {ends['x/db']};"
+        asked = (cluster.addresses("x/web")[0], cluster.addresses("x/db")[0], "UDP", 80)
+        assert cluster.lab.ask([asked], [False]) == [False]
+        run(cluster.node.host, "nft", f"table netdev past {{ chain c {{ {hook} {past} }}; }}")
+        assert cluster.lab.ask([asked], [True]) == [True]
+        says = "may send on UDP connections from pods to elsewhere"
+        wait_for("status tells it", lambda: says in status(cluster), PATIENCE)
+        run(cluster.node.host, "nft", "delete table netdev past")
+
+
+def test_what_ipsec_blocks_nobody_tells(cluster: Cluster) -> None:
+    with cluster.node.agent(), pods(cluster):
+        web, db = cluster.addresses("x/web")[0], cluster.addresses("x/db")[0]
+        way = "src", f"{web}/32", "dst", f"{db}/32", "dir", "fwd"
+        assert cluster.lab.ask([(web, db, "UDP", 80)], [True]) == [True]
+        run(cluster.node.host, "ip", "xfrm", "policy", "add", *way, "action", "block")
+        assert cluster.lab.ask([(web, db, "UDP", 80)], [False]) == [False]
+        assert "all agree" in cluster.node.cnidaria("policy", "verify", "--flows", "0")
+        run(cluster.node.host, "ip", "xfrm", "policy", "delete", *way)
+
+
+def link(cluster: Cluster, pod: str) -> str:
+    """The pod's interface on the node's side."""
+    return run(cluster.node.host, "ip", "route", "get", cluster.addresses(pod)[0]).split()[2]

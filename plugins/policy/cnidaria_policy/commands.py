@@ -245,6 +245,7 @@ def run_verify(options: argparse.Namespace, view: NodeView) -> int:
         *(f"  differs  {one}" for one in report.differences),
         *(f"  flow     {one}" for one in report.wrong),
         *([f"  untried  {report.untried}"] if report.untried else []),
+        *(f"  note     {one}" for one in report.notes),
     ]
     tell(options, report.to_json, lines)
     return 0 if report.agrees else 1

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
@@ -16,6 +17,7 @@ from cnidaria_policy.config import PolicyConfig
 from cnidaria_policy.drivers import ENFORCERS
 from cnidaria_policy.enforcer import Enforcer
 from cnidaria_policy.inotify import News, changes
+from cnidaria_policy.objects import PolicyPod
 
 LOOK_FOR_SHADOWS_EVERY: Final = 10.0
 """Seconds."""
@@ -83,8 +85,20 @@ def status(network: str, namespace: NetNS) -> list[str]:
     return [*enforcer.problems, *blind]
 
 
+def shadows(namespace: NetNS, pods: Iterable[PolicyPod]) -> list[str]:
+    """What there is to say about the firewalls of others.
+
+    Raises:
+        KernelError: the kernel does not answer.
+    """
+    ends = {address: pod.host_ifname for pod in pods for address in pod.addresses}
+    found = dropping(namespace, ends)
+    more = len(found) - MOST_SHADOWS
+    return [*map(str, found[:MOST_SHADOWS]), *([f"{more} more foreign chains"] if more > 0 else [])]
+
+
 class Shadows:
-    """Firewalls of others that may drop what policies allow; looked for now and then."""
+    """Firewalls of others that get in the way of policies; looked for now and then."""
 
     def __init__(self) -> None:
         self._again_at = 0.0
@@ -98,15 +112,7 @@ class Shadows:
         """
         began = time.monotonic()
         if began >= self._again_at:
-            pods = {
-                address: pod.host_ifname
-                for pod in enforcer.world.pods()
-                for address in pod.addresses
-            }
-            found = dropping(namespace, pods)
-            self._found = [f"{one}, whatever policies allow" for one in found[:MOST_SHADOWS]]
-            if len(found) > MOST_SHADOWS:
-                self._found.append(f"{len(found) - MOST_SHADOWS} more foreign chains that drop")
+            self._found = shadows(namespace, enforcer.world.pods())
             took = time.monotonic() - began
             self._again_at = began + max(LOOK_FOR_SHADOWS_EVERY, REST_FROM_LOOKING * took)
         return self._found

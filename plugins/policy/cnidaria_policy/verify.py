@@ -18,6 +18,7 @@ from cnidaria_policy.objects import PolicyPod
 from cnidaria_policy.policies import Policies
 from cnidaria_policy.probe import Flow, probe
 from cnidaria_policy.program import Program
+from cnidaria_policy.service import shadows
 
 SHOWN: Final = 20
 """Differences that are told one by one."""
@@ -33,6 +34,7 @@ class Report:
         flows: how many flows were tried.
         wrong: flows that the copy of the kernel's table treats otherwise than the engine says.
         untried: why no flow was tried, ``""`` if some were.
+        notes: what others have in the kernel that gets in the way; no difference.
     """
 
     network: str
@@ -41,6 +43,7 @@ class Report:
     flows: int = 0
     wrong: list[str] = field(default_factory=list)
     untried: str = ""
+    notes: list[str] = field(default_factory=list)
 
     @property
     def agrees(self) -> bool:
@@ -78,7 +81,7 @@ def verify(network: str, policies: Policies, namespace: NetNS, flows: int, seed:
     Raises:
         KernelError: the kernel does not answer.
     """
-    report = Report(network)
+    report = Report(network, notes=shadows(namespace, policies.local))
     table, of_links = tables_of(network)
     have = table.read(namespace)
     program = compiled(network, policies, have or Ruleset())

@@ -1,4 +1,6 @@
-"""Firewalls of others that drop what pods say: of nftables, and of iptables-legacy."""
+"""Firewalls of others that drop what pods say, or keep policies from judging it: of nftables, and
+of iptables-legacy.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +12,7 @@ from cnidaria.kernel.errors import KernelError
 from cnidaria.kernel.foreign import connections as conn
 from cnidaria.kernel.foreign import legacy, nft
 from cnidaria.kernel.foreign.connections import Connection, Pod, connections
-from cnidaria.kernel.foreign.tables import Table, dropping_only, sets_marks
+from cnidaria.kernel.foreign.tables import Does, Table, dropping_only, sets_marks
 from cnidaria.kernel.foreign.traffic import PROTOCOLS
 from cnidaria.kernel.foreign.walk import Drop, Place, drops
 from cnidaria.kernel.netns import NetNS
@@ -26,8 +28,31 @@ Alike = tuple[str, str, int]
 """Connections of the same way, protocol and IP version."""
 
 
+MEANS: Final[dict[Does, tuple[str, str, str]]] = {
+    "drop": ("drops", "may drop", ", whatever policies allow"),
+    "notrack": (
+        "keeps connection tracking off",
+        "may keep connection tracking off",
+        ": policies judge each packet by itself, those of answers, too",
+    ),
+    "zone": (
+        "gives another zone of connection tracking to",
+        "may give another zone of connection tracking to",
+        ": policies know answers only of the same zone",
+    ),
+    "offload": (
+        "has a flow table forward",
+        "may have a flow table forward",
+        ": what policies come to forbid goes on until that forgets it",
+    ),
+    "redirect": ("sends on", "may send on", " past all policies"),
+    "copy": ("copies", "may copy", " past all policies"),
+}
+"""What a rule does, or may do, to connections; and what follows of that."""
+
+
 class Dropping(NamedTuple):
-    """A chain of somebody else's that drops what pods say, or may.
+    """A chain of somebody else's that drops what pods say, or may; or keeps policies from judging.
 
     Attributes:
         by: ``nftables`` or ``iptables-legacy``.
@@ -35,6 +60,7 @@ class Dropping(NamedTuple):
         rules: handles (iptables-legacy: numbers) of rules that do; 0: the chain's policy.
         certain: all connections are dropped; else some may be, as those of one pod.
         what: as ``TCP, UDP connections between pods``.
+        does: what happens to them, of MEANS.
     """
 
     by: str
@@ -44,10 +70,12 @@ class Dropping(NamedTuple):
     rules: tuple[int, ...]
     certain: bool
     what: str
+    does: Does = "drop"
 
     def __str__(self) -> str:
-        verb = "drops" if self.certain else "may drop"
-        return f"{self.by}: {self._where()} (`{self.command}`) {verb} {self.what}"
+        surely, perhaps, so = MEANS[self.does]
+        verb = surely if self.certain else perhaps
+        return f"{self.by}: {self._where()} (`{self.command}`) {verb} {self.what}{so}"
 
     def _where(self) -> str:
         named = [f"{rule}" for rule in self.rules if rule]
@@ -67,7 +95,7 @@ class Dropping(NamedTuple):
 
 
 def dropping(namespace: NetNS, pods: Mapping[str, str]) -> list[Dropping]:
-    """The chains of others that drop what policies of pods decide about.
+    """The chains of others that drop what policies of pods decide about, or keep them from that.
 
     Args:
         pods: their addresses, each with the interface on the node's side; ``""``: not known.
@@ -124,7 +152,7 @@ def verdict(tables: Sequence[Table], connection: Connection) -> list[Drop]:
     found: list[Drop] = []
     for traffic in connection:
         found += drops(tables, traffic)
-        if found and found[-1].certain:
+        if found and found[-1].ends:
             return found[-1:]
     return found
 
@@ -135,7 +163,7 @@ def _gathered(found: Mapping[tuple[Place, bool], Mapping[str, set[str]]]) -> lis
     for (place, certain), by_way in found.items():
         rules[place._replace(rule=0), certain, _what(by_way, certain=certain)].append(place.rule)
     return [
-        Dropping(*place[:4], tuple(sorted(some)), certain, what)
+        Dropping(*place[:4], tuple(sorted(some)), certain, what, place.does)
         for (place, certain, what), some in sorted(rules.items(), key=lambda one: not one[0][1])
     ]
 

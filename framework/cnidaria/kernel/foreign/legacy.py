@@ -181,12 +181,12 @@ def _rules(
     blob: Blob, start: int, end: int, chains: dict[int, tuple[str, Hook | None]]
 ) -> Iterator[Rule]:
     for number, at in enumerate(_offsets(blob, start, end), 1):
-        name, _ = _target(blob, at)
+        name, data = _target(blob, at)
         if name == "ERROR":
             return  # the next chain's head
         steps = [*_ends(blob, at), *_matches(blob, at)]
         if name:
-            steps += target(name)
+            steps += target(name, data)
         else:
             steps += _verdict(blob, at, chains)
         yield Rule(number, tuple(steps))

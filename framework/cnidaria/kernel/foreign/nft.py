@@ -12,6 +12,7 @@ from cnidaria.kernel import nftuapi as nf
 from cnidaria.kernel.codec import Attrs, attribute_list, attributes, string, text
 from cnidaria.kernel.foreign.tables import (
     Chain,
+    Effect,
     Element,
     Hook,
     Match,
@@ -33,9 +34,7 @@ from cnidaria.kernel.session import Session
 Name = tuple[str, str]
 """Family and name of a table."""
 
-PASSING: Final = frozenset(
-    {"counter", "log", "objref", "last", "dup", "notrack", "flow_offload", "tproxy", "synproxy"}
-)
+PASSING: Final = frozenset({"counter", "log", "objref", "last", "tproxy", "synproxy"})
 """Expressions that let every packet go on to the next one."""
 
 FIXED: Final[dict[str, Step]] = {
@@ -45,6 +44,10 @@ FIXED: Final[dict[str, Step]] = {
     "reject": ex.Verdict("drop"),
     "queue": Queue(),
     "socket": Never(),  # what is forwarded has none
+    "notrack": Effect("notrack"),
+    "flow_offload": Effect("offload"),
+    "fwd": Effect("redirect"),
+    "dup": Effect("copy"),
 }
 
 
@@ -89,7 +92,7 @@ def steps_of(raw: bytes) -> Iterator[Step]:
         number = int.from_bytes(attrs[nf.NFTA_MATCH_REV], "big")
         yield Match(string(attrs[nf.NFTA_MATCH_NAME]), number, attrs[nf.NFTA_MATCH_INFO])
     elif name == "target":
-        yield from target(string(attrs[nf.NFTA_TARGET_NAME]))
+        yield from target(string(attrs[nf.NFTA_TARGET_NAME]), attrs.get(nf.NFTA_TARGET_INFO, b""))
     elif name == "dynset":
         if nf.NFTA_DYNSET_EXPRESSIONS in attrs or nf.NFTA_DYNSET_EXPR in attrs:
             yield Maybe(name)
@@ -116,6 +119,8 @@ def _extension(attrs: Attrs) -> Iterator[Step]:
 def _known(name: str, raw: bytes, attrs: Attrs) -> Step:
     same = attrs.get(nf.NFTA_BITWISE_SREG) == attrs.get(nf.NFTA_BITWISE_DREG)
     found = decode(raw) if name != "bitwise" or same else None
+    if isinstance(found, ex.CtSet) and found.key == "zone":
+        return Effect("zone")
     return Maybe(name) if found is None or isinstance(found, ex.Limit) else found
 
 

@@ -6,7 +6,17 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import count
 from typing import NamedTuple
 
-from cnidaria.kernel.foreign.tables import Element, Match, Maybe, Never, Queue, Rule, Set, Step
+from cnidaria.kernel.foreign.tables import (
+    Effect,
+    Element,
+    Match,
+    Maybe,
+    Never,
+    Queue,
+    Rule,
+    Set,
+    Step,
+)
 from cnidaria.kernel.foreign.traffic import Traffic
 from cnidaria.kernel.foreign.values import (
     Value,
@@ -30,7 +40,7 @@ Conditions = frozenset[str]
 class Outcome(NamedTuple):
     """A verdict, and under which conditions a rule comes to it; none: always."""
 
-    verdict: Verdict | Queue
+    verdict: Verdict | Queue | Effect
     conditions: Conditions
 
 
@@ -63,6 +73,10 @@ class Reader:
                 case Verdict() | Queue():
                     yield Outcome(step, frozenset(asked))
                     return
+                case Effect():
+                    yield Outcome(step, frozenset(asked))
+                    if step.does == "redirect":
+                        return
                 case ex.Lookup(to="verdict"):
                     found = self._look_up(step)
                     yield from _verdicts(found, asked)

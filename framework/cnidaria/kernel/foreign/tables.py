@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from cnidaria.kernel.objects.nftexpr import CtSet, Expr, Lookup, MetaSet, Verdict
 
@@ -30,7 +30,17 @@ class Queue(NamedTuple):
     """A program decides."""
 
 
-Step = Expr | Match | Maybe | Never | Queue
+Does = Literal["drop", "notrack", "zone", "offload", "redirect", "copy"]
+"""What becomes of packets that keeps policies from what they are for."""
+
+
+class Effect(NamedTuple):
+    """Does that to packets. Only those that are sent to another link at once do not go on."""
+
+    does: Does
+
+
+Step = Expr | Match | Maybe | Never | Queue | Effect
 """What rules are made of; what lets all packets on is left out."""
 
 
@@ -115,7 +125,7 @@ def led_to(rule: Rule, table: Table) -> list[Verdict]:
 
 
 def dropping_only(table: Table) -> Table:
-    """Without the base chains from which no packet comes to a drop."""
+    """Without the base chains from which no packet comes to a drop or another effect."""
     leads = _leading_to_drops(table)
     some = {name: one for name, one in table.chains.items() if not one.hook or name in leads}
     return table._replace(chains=some)
@@ -126,8 +136,9 @@ def _leading_to_drops(table: Table) -> set[str]:
     leads: dict[str, set[str]] = {}
     for name, chain in table.chains.items():
         verdicts = [one for rule in chain.rules for one in led_to(rule, table)]
-        queues = any(isinstance(step, Queue) for rule in chain.rules for step in rule.steps)
-        if queues or (chain.hook and chain.hook.policy == "drop"):
+        steps = (step for rule in chain.rules for step in rule.steps)
+        affects = any(isinstance(step, Queue | Effect) for step in steps)
+        if affects or (chain.hook and chain.hook.policy == "drop"):
             ends.add(name)
         if any(one.code == "drop" for one in verdicts):
             ends.add(name)

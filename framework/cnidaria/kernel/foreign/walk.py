@@ -12,7 +12,7 @@ from operator import itemgetter
 from typing import Final, Literal, NamedTuple
 
 from cnidaria.kernel.foreign.reader import Conditions, Outcome, Reader
-from cnidaria.kernel.foreign.tables import Chain, Queue, Table
+from cnidaria.kernel.foreign.tables import Chain, Does, Effect, Queue, Table
 from cnidaria.kernel.foreign.traffic import NONE, Traffic
 
 DEPTH: Final = 64
@@ -24,7 +24,7 @@ Fate = Literal["on", "gone", "left"]
 
 
 class Place(NamedTuple):
-    """Where packets are dropped.
+    """Where packets are dropped, or something else becomes of them.
 
     Attributes:
         by: ``nftables`` or ``iptables-legacy``.
@@ -36,13 +36,19 @@ class Place(NamedTuple):
     table: str
     chain: str
     rule: int
+    does: Does = "drop"
 
 
 class Drop(NamedTuple):
-    """That packets are dropped; ``certain``: all of them."""
+    """That packets are dropped, or what else becomes of them; ``certain``: of all of them."""
 
     place: Place
     certain: bool
+
+    @property
+    def ends(self) -> bool:
+        """Whether no packet goes on."""
+        return self.certain and self.place.does in ("drop", "redirect")
 
 
 def drops(tables: Sequence[Table], traffic: Traffic) -> list[Drop]:
@@ -56,7 +62,7 @@ def drops(tables: Sequence[Table], traffic: Traffic) -> list[Drop]:
         seen = _seen(traffic, family, hook)
         for table, name, chain in _hooked(tables, seen, family, hook):
             found += _Walk(table, seen).run(name, chain)
-            if found and found[-1].certain:
+            if found and found[-1].ends:
                 return found[-1:]
     return found
 
@@ -122,9 +128,9 @@ class _Walk:
             self._drop(name, 0, certain=not self._accepted)
         return self._found
 
-    def _drop(self, chain: str, rule: int, *, certain: bool) -> None:
+    def _drop(self, chain: str, rule: int, *, certain: bool, does: Does = "drop") -> None:
         table = self._table
-        drop = Drop(Place(table.by, table.family, table.name, chain, rule), certain)
+        drop = Drop(Place(table.by, table.family, table.name, chain, rule, does), certain)
         if certain or drop not in self._found:
             self._found.append(drop)
 
@@ -158,6 +164,10 @@ class _Walk:
         if isinstance(verdict, Queue):
             self._drop(visit.chain, rule, certain=False)
             self._accepted = True
+        elif isinstance(verdict, Effect):
+            sure = certain and not self._accepted
+            self._drop(visit.chain, rule, certain=sure, does=verdict.does)
+            return "gone" if verdict.does == "redirect" else "on"
         elif verdict.code == "drop":
             self._drop(visit.chain, rule, certain=certain and not self._accepted)
         elif verdict.code == "accept":

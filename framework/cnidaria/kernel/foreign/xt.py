@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from struct import error, unpack_from
 from typing import Final
 
-from cnidaria.kernel.foreign.tables import Match, Queue, Step
+from cnidaria.kernel.foreign.tables import Effect, Match, Queue, Step
 from cnidaria.kernel.foreign.traffic import Traffic
 from cnidaria.kernel.foreign.values import compare, masked, within
 from cnidaria.kernel.objects import nftexpr as ex
@@ -22,7 +22,12 @@ STATELESS: Final = frozenset(
 BY_STATE, BY_ALIAS = 1, 1 << 13
 
 
-def target(name: str) -> Iterator[Step]:
+CT_NOTRACK, CT_ZONES = 3, 28
+"""``XT_CT_NOTRACK``, ``_ALIAS``; ``XT_CT_ZONE_DIR_ORIG``, ``_REPL``, ``XT_CT_ZONE_MARK``."""
+EFFECTS: Final = {"NOTRACK": Effect("notrack"), "TEE": Effect("copy")}
+
+
+def target(name: str, data: bytes) -> Iterator[Step]:
     """What becomes of a packet that comes to a target. Nothing: it goes on."""
     if name in ("REJECT", "DROP"):
         yield ex.Verdict("drop")
@@ -32,6 +37,14 @@ def target(name: str) -> Iterator[Step]:
         yield Queue()
     elif name in MARKS:
         yield MARKS[name]
+    elif name in EFFECTS:
+        yield EFFECTS[name]
+    elif name == "CT":  # struct xt_ct_target_info
+        flags, zone = unpack_from("=HH", data)
+        if flags & CT_NOTRACK:
+            yield Effect("notrack")
+        elif zone or flags & CT_ZONES:
+            yield Effect("zone")
 
 
 def matches(match: Match, traffic: Traffic) -> bool | None:
