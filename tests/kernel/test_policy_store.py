@@ -14,7 +14,6 @@ from typing import Any
 
 import msgspec
 import pytest
-import yaml
 
 from cnidaria import ClusterConfig
 from cnidaria.cni.errors import CniError
@@ -56,7 +55,7 @@ class Nodes(Cluster):
 
     def apply(self, *objects: dict[str, Any] | str, node: int = 0) -> None:
         file: Path = self.node.dir / "apply.yaml"
-        texts = [one if isinstance(one, str) else yaml.safe_dump(one) for one in objects]
+        texts = [one if isinstance(one, str) else json.dumps(one) for one in objects]
         file.write_text("".join(f"---\n{text.removeprefix('---')}\n" for text in texts))
         self.policy("apply", str(file), node=node)
 

@@ -92,7 +92,7 @@ class Example:
 
 def network_policy(spec: str, name: str = "p", namespace: str = "shop") -> str:
     """A NetworkPolicy of its spec in flow style."""
-    place = f"{{name: {name}, namespace: {namespace}}}"
+    place = f'{{name: {name}, namespace: "{namespace}"}}'
     return (
         f"---\napiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: {place}\n"
         f"spec: {spec}\n"

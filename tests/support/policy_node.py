@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -120,7 +121,7 @@ class Cluster:
 
     def write(self, name: str, *objects: dict[str, Any] | str) -> None:
         """A file of manifests, as an editor writes it."""
-        texts = [one if isinstance(one, str) else f"---\n{yaml.safe_dump(one)}" for one in objects]
+        texts = [one if isinstance(one, str) else f"---\n{json.dumps(one)}\n" for one in objects]
         spare = self.node.dir / "spare"
         spare.write_text("".join(texts))
         spare.rename(self.policies / name)

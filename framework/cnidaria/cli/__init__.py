@@ -94,7 +94,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         return 0
     except expected_errors() as error:
-        print(f"cnidaria {arguments.command}: {in_words(error)}", file=sys.stderr)
+        print(f"cnidaria {arguments.command}: {printable(in_words(error))}", file=sys.stderr)
         return 1
 
 
@@ -104,6 +104,14 @@ def in_words(error: Exception) -> str:
         where = f"{error.filename}: " if error.filename else ""
         return f"{where}{error.strerror}"
     return str(error)
+
+
+def printable(text: str) -> str:
+    """For people's terminals: what would change their colours is escaped, lines stay lines."""
+    return "".join(
+        one if one.isprintable() or one == "\n" else one.encode("unicode_escape").decode()
+        for one in text
+    )
 
 
 def expected_errors() -> tuple[type[Exception], ...]:

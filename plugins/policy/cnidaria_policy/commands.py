@@ -185,18 +185,21 @@ def tell(options: argparse.Namespace, data: Callable[[], Any], lines: Iterable[s
     if options.json:
         sys.stdout.write(json.dumps(data(), indent=2) + "\n")
     else:
-        sys.stdout.writelines(f"{line}\n" for line in lines)
+        from cnidaria_policy.manifests import printable
+
+        sys.stdout.writelines(f"{printable(line)}\n" for line in lines)
 
 
 def load(options: argparse.Namespace, view: NodeView) -> tuple[str, Any]:
     """The network's name, ``""`` of files alone, and its policies."""
+    from cnidaria_policy.manifests import printable
     from cnidaria_policy.policies import Policies
 
     if getattr(options, "files", None):
         return "", Policies.from_files(options.files)
     network, policies = Policies.from_node(view, options.network)
     for problem in policies.problems:
-        sys.stderr.write(f"cnidaria policy: not in force: {problem}\n")
+        sys.stderr.write(f"cnidaria policy: not in force: {printable(problem)}\n")
     return network, policies
 
 
@@ -345,11 +348,13 @@ def run_delete(options: argparse.Namespace, view: NodeView) -> int:
 
 def run_get(options: argparse.Namespace, view: NodeView) -> int:
     """``cnidaria policy get``."""
+    from cnidaria_policy.manifests import printable
+
     with store(options, view) as shared:
         found = shared.written()
         problems = shared.problems
     for problem in problems:
-        sys.stderr.write(f"cnidaria policy: {problem}\n")
+        sys.stderr.write(f"cnidaria policy: {printable(problem)}\n")
     whole = {"apiVersion": "v1", "kind": "List", "items": list(found.values())}
     tell(options, lambda: whole, map(shown, found))
     return 1 if problems else 0
@@ -364,11 +369,12 @@ def shown(key: tuple[str, str, str]) -> str:
 def run_watch(options: argparse.Namespace, view: NodeView) -> int:
     """``cnidaria policy watch``."""
     from cnidaria_policy.denied import watch
+    from cnidaria_policy.manifests import printable
     from cnidaria_policy.policies import Policies
 
     network, policies = Policies.from_node(view, options.network)
     for event in watch(network, view.namespace, policies.name_of, options.seconds):
-        line = json.dumps(event.to_json()) if options.json else str(event)
+        line = json.dumps(event.to_json()) if options.json else printable(str(event))
         sys.stdout.write(line + "\n")
         sys.stdout.flush()
     return 0

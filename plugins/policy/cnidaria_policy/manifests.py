@@ -1,7 +1,7 @@
 """Kubernetes objects in files: YAML or JSON, with the line of whatever is wrong.
 
-YAML is read as Kubernetes' own tools read it, but strictly: no key twice, no kinds that mean
-nothing here.  A file with an error is refused as a whole.
+YAML is read as :mod:`.documents` tells; no kinds are taken that mean nothing here.  A file with an
+error is refused as a whole.
 """
 
 from __future__ import annotations
@@ -9,46 +9,50 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
-import re
 import signal
 import stat
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any, Final
 
-import yaml
 from cnidaria_core import InvalidObject, PolicyEngine
+
+from cnidaria_policy.documents import Path as Place
+from cnidaria_policy.documents import Wrong, documents, nearest, steps
 
 NAMESPACED: Final = ("Pod", "NetworkPolicy")
 SUFFIXES: Final = (".yaml", ".yml", ".json")
 LARGEST: Final = 64 << 20
 """Bytes of a file that are read."""
-DEEPEST: Final = 100
-"""Levels of lists and mappings within one another."""
-MOST: Final = 5_000_000
-"""Values in a document."""
 _CHUNK: Final = 1 << 20
-_STEP: Final = re.compile(r"([^.\[\]]+)|\[(\d+)\]")
 
 Json = Mapping[str, Any]
 Key = tuple[str, str, str]
 """Kind, namespace (``""`` of what has none), name."""
 
 
-def shown(file: Path) -> str:
-    """Its name for people: what cannot be printed is escaped."""
+def printable(text: str) -> str:
+    """For people's terminals: what cannot be printed is escaped."""
+    if text.isprintable():
+        return text
     return "".join(
-        one if one.isprintable() else one.encode("unicode_escape").decode() for one in str(file)
+        one if one.isprintable() else one.encode("unicode_escape").decode() for one in text
     )
+
+
+def shown(file: Path) -> str:
+    """Its name for people."""
+    return printable(str(file))
 
 
 class Refused(Exception):
     """A file that cannot be used; the text names file, line, field and what is allowed."""
 
     def __init__(self, file: Path, line: int, why: str) -> None:
-        super().__init__(f"{shown(file)}:{line}: {why}")
+        super().__init__(printable(f"{file}:{line}: {why}"))
         self.file = file
         self.line = line
 
@@ -82,15 +86,6 @@ def ports_of(pod: Json) -> Iterator[Json]:
     )
     for container in (*(spec.get("containers") or []), *sidecars):
         yield from container.get("ports") or []
-
-
-class _Loader(yaml.CSafeLoader):
-    """JSON's types: a date is a text."""
-
-    yaml_implicit_resolvers = {
-        first: [(tag, regexp) for tag, regexp in some if tag != "tag:yaml.org,2002:timestamp"]
-        for first, some in yaml.CSafeLoader.yaml_implicit_resolvers.items()
-    }
 
 
 def read(file: Path, *, waits: bool = False) -> list[Manifest]:
@@ -162,107 +157,47 @@ def _refuse_unfinished(file: Path, fd: int) -> None:
 
 def _read(file: Path, data: bytes) -> Iterator[Manifest]:
     valid = PolicyEngine(history=1)
-    for node, document in _documents(file, data):
-        if document is None:
-            continue
-        for obj, place in _flat(document, node):
-            line = place.start_mark.line + 1
-            try:
-                valid.apply(obj)
-            except InvalidObject as error:
-                raise Refused(file, line_of(place, error.path), str(error)) from error
-            except (TypeError, ValueError) as error:
-                raise Refused(file, line, str(error)) from error
-            yield Manifest(obj, file, line)
-
-
-def _documents(file: Path, data: bytes) -> Iterator[tuple[yaml.Node, Any]]:
     try:
-        _refuse_depth(file, data)
-        loader = _Loader(data)
-        try:
-            while loader.check_node():
-                node = loader.get_node()
-                assert node is not None  # there is one, says check_node
-                _check(file, node, {})
-                yield node, loader.construct_document(node)
-        finally:
-            loader.dispose()
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        raise Refused(file, mark.line + 1 if mark else 1, str(error.problem)) from error
-    except (yaml.YAMLError, UnicodeDecodeError, ValueError) as error:
-        raise Refused(file, 1, f"is not YAML: {error}") from error
+        for number, (value, lines) in enumerate(documents(data)):
+            for obj, place in _flat(value):
+                line = nearest(lines, place)
+                if isinstance(obj, str):  # the engine would take it for JSON
+                    raise Refused(file, line, f"{obj[:80]!r}: must be a mapping")
+                try:
+                    valid.apply(obj)
+                except InvalidObject as error:
+                    where = _line(data, number, (*place, *steps(error.path)))
+                    raise Refused(file, where, str(error)) from error
+                except (TypeError, ValueError) as error:
+                    raise Refused(file, line, str(error)) from error
+                yield Manifest(obj, file, line)
+    except Wrong as error:
+        raise Refused(file, error.line, str(error)) from error
 
 
-def _refuse_depth(file: Path, data: bytes) -> None:
-    """libyaml's composer calls itself for each level, until the stack ends."""
-    depth = 0
-    for event in yaml.parse(data, _Loader):
-        if isinstance(event, yaml.CollectionStartEvent):
-            depth += 1
-            if depth > DEEPEST:
-                mark = event.start_mark
-                raise Refused(file, mark.line + 1 if mark else 1, "is nested too deeply")
-        elif isinstance(event, yaml.CollectionEndEvent):
-            depth -= 1
+def _line(data: bytes, number: int, place: Place) -> int:
+    """Of a value of a document."""
+    found = next(islice(documents(data, lambda one: one == number), number, None))
+    return nearest(found.lines, place)
 
 
-def _check(file: Path, node: yaml.Node, known: dict[int, int]) -> int:
-    """How many nodes there are with every alias written out.
-
-    Args:
-        known: by ``id``, of what was looked at already.
-
-    Raises:
-        Refused: too many, or a key is there twice, of which YAML's readers take the last.
+def _flat(document: Any) -> Iterator[tuple[Any, Place]]:
+    """An object, or the items of a list, as ``kubectl get -o yaml`` writes them; nothing of an
+    empty document.
     """
-    if id(node) in known:
-        return known[id(node)]
-    inner: list[yaml.Node] = []
-    if isinstance(node, yaml.SequenceNode):
-        inner = node.value
-    elif isinstance(node, yaml.MappingNode):
-        seen: set[str] = set()
-        for key, value in node.value:
-            if isinstance(key, yaml.ScalarNode) and key.value in seen:
-                line = key.start_mark.line + 1
-                raise Refused(file, line, f"the key {key.value!r} is there twice")
-            seen.add(str(key.value))
-            inner.append(value)
-    size = 1 + sum(_check(file, one, known) for one in inner)
-    if size > MOST:
-        line = node.start_mark.line + 1
-        raise Refused(file, line, f"has more than {MOST} values, with aliases written out")
-    known[id(node)] = size
-    return size
-
-
-def _flat(document: Any, node: yaml.Node) -> Iterator[tuple[Any, yaml.Node]]:
-    """An object, or the items of a list, as ``kubectl get -o yaml`` writes them."""
     kind = document.get("kind") if isinstance(document, dict) else None
     if not isinstance(kind, str) or not kind.endswith("List"):
-        yield document, node
+        if document is not None:
+            yield document, ()
         return
     items = document.get("items") or []
     if not isinstance(items, list):
-        yield items, _child(node, "items") or node  # refused, as it is no object
+        yield items, ("items",)  # refused, as it is no object
         return
-    places = _child(node, "items")
     implied = {} if kind == "List" else {"kind": kind.removesuffix("List")}
     for position, item in enumerate(items):
         whole = {**implied, **item} if isinstance(item, dict) else item
-        yield whole, (places and _child(places, position)) or node
-
-
-def line_of(node: yaml.Node, path: str) -> int:
-    """The line of a field as ``spec.ingress[0].ports``, or of the nearest there is above it."""
-    for name, index in _STEP.findall(path):
-        inner = _child(node, int(index) if index else name)
-        if inner is None:
-            break
-        node = inner
-    return int(node.start_mark.line) + 1
+        yield whole, ("items", position)
 
 
 def line_in(manifest: Manifest, path: str) -> int:
@@ -277,21 +212,11 @@ def lines_in(wanted: Sequence[tuple[Manifest, str]]) -> Iterator[int]:
         paths.setdefault(one[0].file, {}).setdefault(one[0].line, []).append(one)
     found: dict[tuple[Key, str], int] = {}
     for file, asked in paths.items():
-        with suppress(OSError, Refused):
-            for node, document in _documents(file, content(file)):
-                for obj, place in _flat(document, node):
-                    for manifest, path in asked.get(place.start_mark.line + 1, ()):
+        with suppress(OSError, Refused, Wrong):
+            for value, lines in documents(content(file), lambda _: True):
+                for obj, place in _flat(value):
+                    for manifest, path in asked.get(nearest(lines, place), ()):
                         if obj == manifest.obj:
-                            found[manifest.key, path] = line_of(place, path)
+                            found[manifest.key, path] = nearest(lines, (*place, *steps(path)))
     for manifest, path in wanted:
         yield found.get((manifest.key, path), manifest.line)
-
-
-def _child(node: yaml.Node, step: str | int) -> yaml.Node | None:
-    if isinstance(node, yaml.MappingNode):
-        for key, value in node.value:
-            if isinstance(key, yaml.ScalarNode) and key.value == step:
-                return value  # type: ignore[no-any-return]
-    if isinstance(node, yaml.SequenceNode) and isinstance(step, int) and step < len(node.value):
-        return node.value[step]  # type: ignore[no-any-return]
-    return None

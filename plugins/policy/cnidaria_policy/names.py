@@ -8,6 +8,7 @@ from typing import Final
 from cnidaria_core import PolicyReason
 
 from cnidaria import NftElement, NftSet
+from cnidaria_policy.manifests import printable
 
 TABLE: Final = "cnidaria-policy"
 LIMIT: Final = 128
@@ -91,7 +92,8 @@ def ports_map(number: int) -> str:
 
 
 def clipped(text: str) -> str:
-    """As much of it as fits into a comment."""
+    """As much of it as fits into a comment; ``nft`` shows it as it is."""
+    text = printable(text)
     raw = text.encode()
     if len(raw) <= LIMIT:
         return text

@@ -25,7 +25,7 @@ from cnidaria_policy.matrix import matrix, svg
 from cnidaria_policy.objects import PolicyPod
 from cnidaria_policy.policies import Policies
 from cnidaria_policy.reach import LAST, NAMES, NOTHING, OTHERS, Ports, Reach
-from support.policy_examples import CLUSTER, network_policy
+from support.policy_examples import CLUSTER, cluster_policy, network_policy
 from support.policy_worlds import QUERIES, Object, worlds
 
 NUMBERS = {"TCP": 6, "UDP": 17, "SCTP": 132, "ICMP": 0}
@@ -163,6 +163,26 @@ def test_a_pod_that_has_no_address_yet() -> None:
     web = {"kind": "Pod", "apiVersion": "v1", "metadata": {"namespace": "x", "name": "web"}}
     with pytest.raises(ValueError, match="x/web has no address; give the one that it will have"):
         explain(Policies({key_of(web): web}, {}), "x/web", "10.0.0.1:80")
+
+
+def test_what_is_no_text_for_terminals_is_escaped(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rule = '{name: "\\e[31m", action: Deny, from: [{namespaces: {}}]}'
+    lost = network_policy("{podSelector: {matchLabels: {app: nix}}}")
+    spec = f"{{tier: Admin, priority: 5, subject: {{namespaces: {{}}}}, ingress: [{rule}]}}"
+    (tmp_path / "x\x1b[31m.yaml").write_text(CLUSTER + cluster_policy(spec) + lost)
+    (tmp_path / "y\x1b[31m").mkdir()
+    files = [tmp_path, tmp_path / "y\x1b[31m", tmp_path / "no\x1b[31m"]
+    for words in (
+        ("explain", "shop/web", "shop/db:80", "--files", files[0]),
+        ("lint", "--files", *files[:2]),
+        ("matrix", "--files", *files),
+    ):
+        main(["policy", *map(str, words)])
+        said = "".join(capsys.readouterr())
+        assert r"\x1b[31m" in said
+        assert "\x1b" not in said
 
 
 def test_named_ports_of_sidecars(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
