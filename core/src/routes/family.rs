@@ -200,6 +200,13 @@ impl<B: Bits> Family<B> {
 }
 
 #[cfg(test)]
+impl View<u32> {
+    pub fn values_by_each_way(&self, addresses: &[u32]) -> Vec<Vec<u32>> {
+        self.lookup.values_by_each_way(&self.lookup_words, addresses)
+    }
+}
+
+#[cfg(test)]
 impl View<u128> {
     pub fn values_by_each_way(&self, addresses: &[u128]) -> Vec<Vec<u32>> {
         self.lookup.values_by_each_way(&self.lookup_words, addresses)

@@ -112,6 +112,9 @@ pub(super) fn values(snapshot: &Snapshot, addresses: &[IpAddr]) -> Vec<Value> {
     let (mut values4, mut values6) = (vec![7; v4.len()], vec![7; v6.len()]);
     snapshot.values4(&v4, &mut values4);
     snapshot.values6(&v6, &mut values6);
+    for found in snapshot.version().v4.values_by_each_way(&v4) {
+        assert_eq!(found, values4);
+    }
     for found in snapshot.version().v6.values_by_each_way(&v6) {
         assert_eq!(found, values6);
     }

@@ -44,6 +44,13 @@ impl Words {
         prefetch(self.0.as_ptr().wrapping_add(at));
     }
 
+    /// The first word.
+    #[inline(always)]
+    pub fn as_ptr(&self) -> *const u32 {
+        step();
+        self.0.as_ptr().cast()
+    }
+
     /// The words of a node.
     ///
     /// # Safety

@@ -2,6 +2,8 @@
 //! at a time, and without branches that depend on what it answers.
 
 use super::super::words::Words;
+#[cfg(target_arch = "x86_64")]
+use super::avx512;
 use super::{FULL, LEVELS, Ref, dense_place, slot, small_place};
 
 /// Addresses that go through the levels together.
@@ -9,16 +11,40 @@ const BLOCK: usize = 128;
 
 /// Looks up each address, from a root that is a node.
 pub(super) fn lookup(words: &Words, root: Ref, addresses: &[u32], values: &mut [u32]) {
+    // SAFETY: the processor has what the functions were compiled for, as is asked before.
     #[cfg(target_arch = "x86_64")]
-    if is_x86_64_v3() {
-        // SAFETY: the processor has what the function was compiled for, as was just asked.
-        #[allow(unsafe_code)]
-        unsafe {
-            x86_64_v3(words, root, addresses, values);
+    #[allow(unsafe_code)]
+    unsafe {
+        if avx512::is_had() {
+            return avx512::lookup(words, root, addresses, values);
         }
-        return;
+        if is_x86_64_v3() {
+            return x86_64_v3(words, root, addresses, values);
+        }
     }
     portable(words, root, addresses, values);
+}
+
+/// What each way gives that this processor has: the portable one, x86-64-v3, AVX-512.
+#[cfg(test)]
+pub(super) fn by_each_way(words: &Words, root: Ref, addresses: &[u32]) -> Vec<Vec<u32>> {
+    let mut values = vec![0; addresses.len()];
+    portable(words, root, addresses, &mut values);
+    let mut found = vec![values.clone()];
+    // SAFETY: as above.
+    #[cfg(target_arch = "x86_64")]
+    #[allow(unsafe_code)]
+    unsafe {
+        if is_x86_64_v3() {
+            x86_64_v3(words, root, addresses, &mut values);
+            found.push(values.clone());
+        }
+        if avx512::is_had() {
+            avx512::lookup(words, root, addresses, &mut values);
+            found.push(values);
+        }
+    }
+    found
 }
 
 #[cfg(target_arch = "x86_64")]
@@ -39,22 +65,28 @@ fn x86_64_v3(words: &Words, root: Ref, addresses: &[u32], values: &mut [u32]) {
 #[inline(always)]
 fn portable(words: &Words, root: Ref, addresses: &[u32], values: &mut [u32]) {
     for (addresses, values) in addresses.chunks(BLOCK).zip(values.chunks_mut(BLOCK)) {
-        let mut large = false;
         block(words, root, addresses, values);
-        for value in values.iter_mut() {
-            let found = Ref(*value);
-            large |= found.is_large();
-            *value = if found.is_large() { found.0 } else { found.0.wrapping_sub(1) };
-        }
-        if large {
-            resolve(words, values);
-        }
+        resolve(words, values);
+    }
+}
+
+/// References to values become values.
+#[inline(always)]
+pub(super) fn resolve(words: &Words, references: &mut [u32]) {
+    let mut large = false;
+    for value in references.iter_mut() {
+        let found = Ref(*value);
+        large |= found.is_large();
+        *value = if found.is_large() { found.0 } else { found.0.wrapping_sub(1) };
+    }
+    if large {
+        resolve_large(words, references);
     }
 }
 
 /// Values that references have no room for.
 #[cold]
-fn resolve(words: &Words, values: &mut [u32]) {
+fn resolve_large(words: &Words, values: &mut [u32]) {
     for value in values {
         if Ref(*value).is_large() {
             *value = words.get(Ref(*value).at());

@@ -13,6 +13,8 @@
 //!
 //! A word, [`Ref`], is a value, or a child.
 
+#[cfg(target_arch = "x86_64")]
+mod avx512;
 mod batch;
 mod filled;
 mod window;
@@ -187,6 +189,16 @@ impl Lookup<u32> for Trie {
         } else {
             values.fill(self.value(words, 0));
         }
+    }
+}
+
+#[cfg(test)]
+impl Trie {
+    pub fn values_by_each_way(self, words: &Words, addresses: &[u32]) -> Vec<Vec<u32>> {
+        if !self.0.is_dense() {
+            return Vec::new();
+        }
+        batch::by_each_way(words, self.0, addresses)
     }
 }
 
