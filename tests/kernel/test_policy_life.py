@@ -327,11 +327,15 @@ def test_policies_outlive_the_journal(main: str, agent: bool) -> None:
             said = node.call("STATUS", conf=policy)
             assert said.result() is None
             assert "pod x/web: its attachment is lost, and with it its labels" in said.stderr
+            lost = node.cnidaria("policy", "verify", "--flows", "50")
+            assert "all agree" in lost
+            assert "  note     pod x/web: its attachment is lost" in lost
             cluster.write("pods.yaml", pod("x", "web", {"app": "web"}))
             cluster.write(
                 "policies.yaml", network_policy("{podSelector: {}, ingress: [{}]}", "open", "x")
             )
             wait_for("what the files say", lambda: refreshed(node, policy) and reaches(cluster))
+            assert "all agree" in node.cnidaria("policy", "verify", "--flows", "50")
             assert "its attachment is lost" not in node.call("STATUS", conf=policy).stderr
 
 

@@ -8,7 +8,6 @@ import threading
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Final, get_args
 
-import msgspec
 from cnidaria_core import HistoryLost
 
 from cnidaria import NftTable, StoreError
@@ -27,7 +26,7 @@ from cnidaria_policy.cut import cut_denied, forget_addresses
 from cnidaria_policy.guard import Guard
 from cnidaria_policy.kept import Kept
 from cnidaria_policy.links import Family, Link
-from cnidaria_policy.lost import link_of, lost_pods, without_labels
+from cnidaria_policy.lost import links_there, lost_pods, without_labels
 from cnidaria_policy.metrics import Counts
 from cnidaria_policy.numbering import aligned
 from cnidaria_policy.program import Program
@@ -148,12 +147,9 @@ class Enforcer:
     def _keep_lost(self, namespace: NetNS, have: Ruleset, declared: list[PolicyPod]) -> None:
         """What is in the kernel for pods whose attachments are lost stays, until others come."""
         told, shared = self.world.objects, self.sources.shared
-        links = {one: guard.table.read(namespace) for one, guard in self.guards.items()}
-        there = {family: rules for family, rules in links.items() if rules}
-        for pod in lost_pods(self.network, have, declared, told):
-            link, family = link_of(pod, there) or ("", None)
-            labels = shared.entered_labels(pod) if shared else {}
-            one = msgspec.structs.replace(pod, host_ifname=link, labels=labels)
+        links = {family: guard.table for family, guard in self.guards.items()}
+        there = links_there(namespace, links)
+        for one, family in lost_pods(self.network, have, there, declared, told, shared=shared):
             log.error("%s are known to the kernel alone", one)
             self._lost[one.id] = one
             self.world.attach([one])

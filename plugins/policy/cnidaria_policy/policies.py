@@ -10,9 +10,11 @@ from typing import Any, Final
 from cnidaria_core import PolicyReason, PolicyTables
 
 from cnidaria import CniError, Code, NodeView
-from cnidaria.kinds import addresses
+from cnidaria.kinds import Ruleset, addresses
 from cnidaria_policy.config import PolicyConfig
+from cnidaria_policy.enforcer import tables_of
 from cnidaria_policy.kept import Kept, place
+from cnidaria_policy.lost import links_there, lost_pods
 from cnidaria_policy.manifests import SUFFIXES, Json, Key, Manifest, Refused, line_in, read, shown
 from cnidaria_policy.objects import PolicyPod
 from cnidaria_policy.sources import Sources
@@ -37,6 +39,7 @@ class Policies:
         problems: of the sources, with what is in force nevertheless.
         shared: which objects are in the cluster store.
         store: which cluster store that is, see :attr:`Sources.store`.
+        lost: pods of ``local`` that only the kernel's tables tell of.
     """
 
     def __init__(
@@ -53,6 +56,7 @@ class Policies:
         self.problems: list[str] = []
         self.shared: frozenset[Key] = frozenset()
         self.store = ""
+        self.lost: list[PolicyPod] = []
         world = World(node or "")
         world.replace(self.objects)
         world.attach(self.local)
@@ -85,6 +89,7 @@ class Policies:
 
         Raises:
             CniError: there is no such network, or its sources were never whole.
+            KernelError: the kernel does not answer.
         """
         name, config = choose(view, network)
         was = Kept(place(view.state_dir, name, view.namespace), is_fixed=True)
@@ -96,10 +101,17 @@ class Policies:
         key = node_key(config.node_name)
         if key not in found and (own := global_ones(addresses(view.namespace))):
             found = {**found, key: node_object(config.node_name, own)}
-        made = cls(found, sources.places, config.node_name, local)
+        table, of_links = tables_of(name)
+        have, links = table.read(view.namespace), links_there(view.namespace, of_links)
+        shared = sources.shared
+        lost = [
+            pod for pod, _ in lost_pods(name, have or Ruleset(), links, local, found, shared=shared)
+        ]
+        made = cls(found, sources.places, config.node_name, [*local, *lost])
+        made.lost = lost
         made.problems, made.store = sources.problems, sources.store
-        if sources.shared:
-            made.shared = frozenset(sources.shared.written())
+        if shared:
+            made.shared = frozenset(shared.written())
             sources.stop()
         return name, made
 

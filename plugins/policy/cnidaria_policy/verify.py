@@ -13,6 +13,7 @@ from cnidaria_policy import names
 from cnidaria_policy.enforcer import guarded_links, tables_of
 from cnidaria_policy.guard import guarded_by
 from cnidaria_policy.links import Family, content
+from cnidaria_policy.lost import kept
 from cnidaria_policy.numbering import aligned, in_terms_of
 from cnidaria_policy.objects import PolicyPod
 from cnidaria_policy.policies import Policies
@@ -34,7 +35,8 @@ class Report:
         flows: how many flows were tried.
         wrong: flows that the copy of the kernel's table treats otherwise than the engine says.
         untried: why no flow was tried, ``""`` if some were.
-        notes: what others have in the kernel that gets in the way; no difference.
+        notes: what others have in the kernel that gets in the way, and pods whose attachments are
+            lost; no differences.
     """
 
     network: str
@@ -81,7 +83,8 @@ def verify(network: str, policies: Policies, namespace: NetNS, flows: int, seed:
     Raises:
         KernelError: the kernel does not answer.
     """
-    report = Report(network, notes=shadows(namespace, policies.local))
+    notes = [*kept(policies.lost, policies.objects), *shadows(namespace, policies.local)]
+    report = Report(network, notes=notes)
     table, of_links = tables_of(network)
     have = table.read(namespace)
     program = compiled(network, policies, have or Ruleset())
