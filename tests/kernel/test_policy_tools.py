@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +16,10 @@ import pytest
 
 from cnidaria_policy.denied import watch
 from support.cni import CniNode
-from support.namespaces import run
+from support.namespaces import make_uplink, run
 from support.needs import needs
 from support.node import wait_for
-from support.policy_examples import network_policy
+from support.policy_examples import cluster_policy, network_policy
 from support.policy_node import FLAT, STEPS, TABLE, Cluster, fill
 
 pytestmark = needs("nft")
@@ -104,6 +105,40 @@ def test_a_table_that_was_tampered_with_is_found_out(cluster: Cluster) -> None:
         code, report = asked(other, "verify")
         assert (code, report["differences"]) == (1, [f"there is no table {TABLE}"])
         other.close()
+
+
+@pytest.mark.parametrize("peers", ["networks: [0.0.0.0/0, '::/0']", "nodes: {}"])
+@pytest.mark.parametrize("agent", [True, False], ids=["agent", "one-shot"])
+def test_a_node_that_no_object_tells_of(peers: str, agent: bool) -> None:
+    """It is known by the addresses that it has: what is denied towards it is denied, and said."""
+    deny = cluster_policy(
+        "{tier: Admin, priority: 1, subject: {namespaces: {}}, egress: "
+        f"[{{action: Deny, to: [{{{peers}}}]}}]}}"
+    )
+    ends = "192.0.2.1", "2001:db8::1"
+    with CniNode() as node:
+        make_uplink(node.host, f"{ends[0]}/24")
+        run(node.host, "ip", "address", "add", f"{ends[1]}/64", "dev", "up0", "nodad")
+        one = Cluster(node, FLAT)
+        one.publish()
+        one.write("deny.yaml", deny)
+        with node.agent() if agent else nullcontext():
+            fill(one, "x")
+            for at, end in enumerate(ends):
+                way = f"[{end}]:80" if at else f"{end}:80"
+                code, said = asked(one, "explain", "x/web", way)
+                assert (code, said["allowed"], said["kernel_agrees"]) == (1, False, True)
+                code, said = asked(one, "explain", end, "x/web:80")
+                assert (code, said["allowed"], said["kernel_agrees"]) == (0, True, True)
+            code, report = asked(one, "verify", "--flows", "300")
+            assert (code, report["flows"]) == (0, 300), report
+            run(node.host, "ip", "address", "del", f"{ends[0]}/24", "dev", "up0")
+            run(node.host, "ip", "address", "add", "192.0.2.7/24", "dev", "up0")
+            policy = {"cniVersion": "1.1.0", "name": "pods", **one.members[0].plugins[1]}
+            assert node.call("STATUS", conf=policy).exit == 0  # without an agent nobody else looks
+            wait_for("a new address", lambda: asked(one, "verify", "--flows", "0")[0] == 0)
+            assert asked(one, "explain", "x/web", "192.0.2.7:80")[0] == 1
+        one.close()
 
 
 def test_verify_tells_what_it_could_not_try(cluster: Cluster) -> None:
