@@ -256,12 +256,12 @@ def run_verify(options: argparse.Namespace, view: NodeView) -> int:
 
 def run_matrix(options: argparse.Namespace, view: NodeView) -> int:
     """``cnidaria policy matrix``."""
-    from cnidaria_policy import matrix
+    from cnidaria_policy import matrix, picture
 
     _, policies = load(options, view)
     found = matrix.matrix(policies)
     if options.svg:
-        options.svg.write_text(matrix.svg(found))
+        options.svg.write_text(picture.svg(found))
     tell(options, found.to_json, matrix.lines(found))
     return 0
 

@@ -1,20 +1,22 @@
-"""Who can reach whom: pods grouped by what policies see of them, as a table and as a picture."""
+"""Who can reach whom: pods grouped by what policies see of them, as a table."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from html import escape
 from ipaddress import ip_address
 from typing import Any, Final
 
 from cnidaria_policy.policies import Policies
-from cnidaria_policy.reach import Ports, Reach
+from cnidaria_policy.reach import Decided, Ports, Reach
 
 ELSEWHERE: Final = "elsewhere"
 """Whoever is no pod and in no block that a policy names."""
 
+APART: Final = "no common address family"
+
 Classes = tuple[int | None, int]
+Cell = dict[int, Ports] | None
 
 
 @dataclass(frozen=True)
@@ -39,7 +41,7 @@ class Matrix:
     """
 
     groups: tuple[Group, ...]
-    cells: tuple[tuple[dict[int, Ports] | None, ...], ...]
+    cells: tuple[tuple[Cell, ...], ...]
 
     def to_json(self) -> dict[str, Any]:
         """For programs."""
@@ -53,10 +55,10 @@ class Matrix:
         }
 
 
-def said(cell: dict[int, Ports] | None) -> str:
+def said(cell: Cell) -> str:
     """A cell in words."""
     if cell is None:
-        return "no common address family"
+        return APART
     texts = {family: str(ports) for family, ports in cell.items()}
     if len(set(texts.values())) == 1:
         return next(iter(texts.values()))
@@ -67,15 +69,31 @@ def matrix(policies: Policies) -> Matrix:
     """All pods against all pods, and everybody else."""
     reach = Reach(policies.tables())
     found = (*groups(policies, reach), elsewhere())
-    cells = tuple(tuple(cell(reach, one, other) for other in found) for one in found)
+    known: dict[tuple[tuple[int, Decided], ...], Cell] = {}
+    cells = tuple(tuple(cell(reach, one, other, known) for other in found) for one in found)
     return Matrix(found, cells)
 
 
-def cell(reach: Reach, one: Group, other: Group) -> dict[int, Ports] | None:
-    """What one group may reach at another, by address family."""
-    ours, theirs = dict(one.classes), dict(other.classes)
-    both = sorted(ours.keys() & theirs.keys())
-    return {family: reach.between(ours[family], theirs[family]) for family in both} or None
+def cell(
+    reach: Reach,
+    one: Group,
+    other: Group,
+    known: dict[tuple[tuple[int, Decided], ...], Cell],
+) -> Cell:
+    """What one group may reach at another, by address family.
+
+    Args:
+        known: cells by what decides in them: there are many more cells than different ones.
+    """
+    theirs = dict(other.classes)
+    decided = tuple(
+        (family, reach.decided(ours, theirs[family]))
+        for family, ours in one.classes
+        if family in theirs
+    )
+    if decided not in known:
+        known[decided] = {family: reach.ports(by) for family, by in decided} or None
+    return known[decided]
 
 
 def elsewhere() -> Group:
@@ -116,39 +134,3 @@ def lines(found: Matrix) -> Iterator[str]:
         yield f"{numbers[one.name].rjust(wide)} {one.name.ljust(width)} {' '.join(marks)}"
     yield ""
     yield from (f"{mark}  {text}" for text, mark in legend.items())
-
-
-# -- a picture -------------------------------------------------------------------------------------
-
-SIDE: Final = 22
-FONT: Final = 11
-COLOURS: Final = {"everything": "#3a9d5d", "nothing": "#c8ccd0"}
-PARTLY: Final = "#e0a526"
-
-
-def svg(found: Matrix) -> str:
-    """The same as a picture; each cell says in its title what it stands for."""
-    names = [one.name for one in found.groups]
-    left = 12 + round(max(map(len, names)) * FONT * 0.62)
-    size = left + SIDE * len(names) + 12
-    parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" width="{size}" height="{size}" '
-        f'font-family="sans-serif" font-size="{FONT}">',
-        f'<rect width="{size}" height="{size}" fill="white"/>',
-    ]
-    for number, name in enumerate(names):
-        at = left + SIDE * number + SIDE / 2
-        text = escape(name)
-        parts.append(f'<text x="{left - 6}" y="{at + 4}" text-anchor="end">{text}</text>')
-        turned = f'transform="translate({at + 4} {left - 6}) rotate(-90)"'
-        parts.append(f"<text {turned}>{text}</text>")
-    for line, (name, row) in enumerate(zip(names, found.cells, strict=True)):
-        for column, (other, one) in enumerate(zip(names, row, strict=True)):
-            what = said(one)
-            place = f'x="{left + SIDE * column + 1}" y="{left + SIDE * line + 1}"'
-            parts.append(
-                f'<rect {place} width="{SIDE - 2}" height="{SIDE - 2}" '
-                f'fill="{COLOURS.get(what, PARTLY)}"><title>{escape(name)} to {escape(other)}: '
-                f"{escape(what)}</title></rect>"
-            )
-    return "\n".join([*parts, "</svg>", ""])

@@ -17,6 +17,8 @@ OTHERS: Final = 0
 LAST: Final = 65535
 
 Span = tuple[int, int]
+Decided = tuple[int | None, int | None]
+"""The filters of the sender's and the receiver's side, ``None``: not restricted."""
 
 
 @dataclass(frozen=True)
@@ -117,7 +119,7 @@ class Reach:
             (ip_address(first), ip_address(last), one)
             for (first, last), one in tables.blocks.items()
         ]
-        self._known: dict[tuple[int | None, int | None, int | None, int | None], Ports] = {}
+        self._known: dict[Decided, Ports] = {}
 
     def classes(self, address: str) -> tuple[int | None, int]:
         """Subject class, ``None`` if no policy selects it, and peer class."""
@@ -133,23 +135,30 @@ class Reach:
 
     def between(self, source: tuple[int | None, int], target: tuple[int | None, int]) -> Ports:
         """What the first may reach at the second, both by their classes."""
-        out = self._filter(source[0], "egress", target[1])
-        into = self._filter(target[0], "ingress", source[1])
-        key = (source[0], target[1], target[0], source[1])
-        if key not in self._known:
-            both = [one for one in (out, into) if one is not None]
-            self._known[key] = Ports.where(
+        return self.ports(self.decided(source, target))
+
+    def decided(self, source: tuple[int | None, int], target: tuple[int | None, int]) -> Decided:
+        """What decides about that: the filters of both sides."""
+        return (
+            self._filter(source[0], "egress", target[1]),
+            self._filter(target[0], "ingress", source[1]),
+        )
+
+    def ports(self, by: Decided) -> Ports:
+        """What filters allow, all of them."""
+        if by not in self._known:
+            both = [self._filters[one] for one in by if one is not None]
+            self._known[by] = Ports.where(
                 lambda protocol, port: all(one.decide(protocol, port).allow for one in both),
                 merged(*map(_edges, both)),
             )
-        return self._known[key]
+        return self._known[by]
 
-    def _filter(self, subject: int | None, way: Way, peer: int) -> PolicyFilter | None:
+    def _filter(self, subject: int | None, way: Way, peer: int) -> int | None:
         """``None``: not restricted."""
         if subject is None:
             return None
-        number = self._rows.get((subject, way, peer), self._rows.get((subject, way, None)))
-        return None if number is None else self._filters[number]
+        return self._rows.get((subject, way, peer), self._rows.get((subject, way, None)))
 
 
 def _edges(one: PolicyFilter) -> dict[int, list[int]]:

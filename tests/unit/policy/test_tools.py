@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import random
+import re
 from ipaddress import ip_address, ip_network
 from pathlib import Path
 from xml.etree import ElementTree
@@ -21,13 +23,15 @@ from cnidaria_policy.explain import explain, parse_target
 from cnidaria_policy.kube import RESOURCES, pruned
 from cnidaria_policy.lint import lint
 from cnidaria_policy.manifests import content, key_of
-from cnidaria_policy.matrix import matrix, svg
+from cnidaria_policy.matrix import Group, Matrix, matrix, said
 from cnidaria_policy.objects import PolicyPod
+from cnidaria_policy.picture import COLOURS, EACH, MOST, svg
 from cnidaria_policy.policies import Policies
 from cnidaria_policy.reach import LAST, NAMES, NOTHING, OTHERS, Ports, Reach
 from support.policy_examples import CLUSTER, cluster_policy, network_policy
 from support.policy_worlds import QUERIES, Object, worlds
 
+SVG = "{http://www.w3.org/2000/svg}"
 NUMBERS = {"TCP": 6, "UDP": 17, "SCTP": 132, "ICMP": 0}
 DENY = network_policy("{podSelector: {}}", "deny")
 DB = network_policy(
@@ -219,6 +223,59 @@ def test_matrix_as_table_data_and_picture(folder: Path, capsys: pytest.CaptureFi
     root = ElementTree.parse(picture).getroot()
     titles = {title.text for title in root.iter("{http://www.w3.org/2000/svg}title")}
     assert "shop/web to shop/db: TCP 5432" in titles
+
+
+def drawn(picture: str) -> dict[tuple[int, int], str]:
+    """Row and column, and what the colour there stands for."""
+    found = {}
+    for path in ElementTree.fromstring(picture).iter(f"{SVG}path"):
+        runs = re.findall(r"M(\d+) (\d+)h(\d+)v1", path.get("d") or "")
+        for column, row, width in (map(int, run) for run in runs):
+            what = next(one for one, colour in COLOURS.items() if colour == path.get("fill"))
+            for at in range(column, column + width):
+                assert (row, at) not in found
+                found[row, at] = what
+    return found
+
+
+def a_matrix(pods: int, spaces: int, seed: int = 1) -> Matrix:
+    choose = random.Random(seed).choice
+    web = Ports.where(lambda one, at: (one, at) == (6, 80), {6: [80, 81]})
+    cells = [{4: NOTHING}, {4: Ports.where(lambda *_: True, {})}, {4: web}, None]
+    names = [*(f"n{at % spaces}/pod-{at}" for at in range(pods)), "elsewhere"]
+    groups = [Group(one, (one,) if "/" in one else (), ()) for one in names]
+    return Matrix(tuple(groups), tuple(tuple(choose(cells) for _ in names) for _ in names))
+
+
+def test_the_picture_has_every_cell_in_its_colour() -> None:
+    found = a_matrix(EACH - 1, 7)
+    meant = {"no common address family": "nothing", "TCP 80": "in part"}
+    assert drawn(svg(found)) == {
+        (row, column): meant.get(said(one), said(one))
+        for row, cells in enumerate(found.cells)
+        for column, one in enumerate(cells)
+    }
+
+
+def test_many_groups_are_drawn_by_namespace() -> None:
+    found = a_matrix(120, 120)
+    picture = svg(found)
+    assert "121 groups of pods, drawn by namespace; cnidaria policy matrix --json has" in picture
+    assert set(drawn(picture)) == {(row, at) for row in range(121) for at in range(121)}
+    several = drawn(svg(a_matrix(240, 4)))  # of 60 pods each
+    assert set(several.values()) == {"not the same for all pods"} | {several[1, 1]}
+    one = found.cells[0][:1] * 121
+    picture = svg(Matrix(found.groups, (one,) * 121))  # namespaces that are all alike
+    assert set(drawn(picture)) == {(0, 0), (0, 1), (1, 0), (1, 1)}
+    assert ">n0 and 119 more<" in picture
+    assert ">elsewhere<" in picture
+
+
+def test_a_picture_is_no_larger_than_a_megabyte() -> None:
+    """And says what it leaves out."""
+    picture = svg(a_matrix(400, 400))
+    assert f"; {401 - MOST} of 401 rows are left out" in picture
+    assert len(picture) < 1_000_000
 
 
 def test_diff_tells_what_opens_and_what_closes(
