@@ -159,13 +159,15 @@ def test_an_unreadable_file_leaves_the_last_view_in_force(
     async def scenario() -> None:
         async with contextlib.aclosing(two.watch()) as views:
             assert set((await anext(views)).nodes) == {"n1"}
-            away = path.rename(path.with_name("away"))
-            path.mkdir()
+            # At once: where no file is the stores make one.
+            away, spare = path.with_name("away"), path.with_name("spare")
+            os.link(path, away)
+            spare.symlink_to(path.parent)
+            spare.rename(path)
             await asyncio.to_thread(eventually, lambda: two.problem is not None)
             assert str(path) in str(two.problem)
             with pytest.raises(StoreError, match="no regular file"):
                 two.view()
-            path.rmdir()
             away.rename(path)
             await asyncio.to_thread(eventually, lambda: two.problem is None)
             one.publish("pods", PODS)
