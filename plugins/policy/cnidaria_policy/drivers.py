@@ -17,6 +17,7 @@ from cnidaria.kinds import (
     Driver,
     Found,
     KernelError,
+    LinkInfo,
     NetNS,
     Session,
     find_link,
@@ -219,14 +220,28 @@ def leave(pod: PolicyPod, others: Iterable[PolicyPod]) -> None:
         shared.stop()
 
 
+def unseen(inside: LinkInfo | None, outside: LinkInfo | None) -> str:
+    """What a pod's interface is, where the node does not see its packets; ``""`` where it does.
+
+    Args:
+        inside: the interface; ``outside``: the node's end of it; ``None``: there is none.
+    """
+    if inside is not None and inside.kind in UNSEEN:
+        return inside.kind
+    if outside is not None and outside.slave_kind == "openvswitch":
+        return f"port of Open vSwitch ({outside.name})"
+    return ""
+
+
 def _refuse_unseen(session: Session, obj: PolicyPod) -> None:
     """The node must see a pod's packets to judge them."""
     pod = session.other("pod")
-    link = find_link(pod, obj.ifname) if pod else None
-    if link is not None and link.kind in UNSEEN:
+    inside = find_link(pod, obj.ifname) if pod else None
+    outside = find_link(session, obj.host_ifname) if obj.host_ifname else None
+    if why := unseen(inside, outside):
         raise CniError(
             Code.INVALID_CONFIG,
-            f"interface {obj.ifname} of pod {obj.namespace}/{obj.name} is a {link.kind}: "
+            f"interface {obj.ifname} of pod {obj.namespace}/{obj.name} is a {why}: "
             "its packets do not pass the node, so policies cannot be enforced",
             "chain cnidaria-policy after a plugin that makes a veth, as cnidaria-flat or bridge",
         )
