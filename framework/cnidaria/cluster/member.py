@@ -87,10 +87,14 @@ class Member:
         with self._lock:
             with self._database.transaction(write=False) as db:
                 holder = tables.read_beat(db, name)
-            if not self._may_enter(holder):
-                with self._database.transaction(write=True) as db:
-                    tables.ask(db, name)
-                self._await_answer(name, holder)
+                silent = tables.is_silent(db, name)
+            if holder is None or silent or self._may_enter(holder):
+                return
+            with self._database.transaction(write=True) as db:
+                tables.ask(db, name)
+            self._await_answer(name, holder)
+            with self._database.transaction(write=True) as db:
+                tables.note_silent(db, name, holder)
 
     def publish(self, network: str, said: NodeNetwork) -> None:
         """See :meth:`ClusterStore.publish`."""

@@ -40,7 +40,8 @@ class ClusterStore(Protocol):
     def check_name(self, name: str) -> None:
         """Find out whether this node may have the name, without joining.
 
-        A living agent elsewhere is asked; where none answers, that takes a second.
+        A living agent elsewhere is asked; where none answers, that takes a second, and whoever
+        asks later needs none until there is a sign of life.
 
         Raises:
             NodeNameTaken: it has answered.

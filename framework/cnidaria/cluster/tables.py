@@ -16,6 +16,9 @@ from cnidaria.cluster.model import NodeRecord
 
 log = logging.getLogger(__name__)
 
+_SILENT = 2
+"""In the column ``asked``, which is 0 with each sign of life, and 1 where somebody asks for one."""
+
 
 class NodeCache:
     """The table ``nodes``, decoded; rows that did not change since the last reading are kept."""
@@ -104,6 +107,19 @@ def beat(db: sqlite3.Connection, name: str) -> None:
 def ask(db: sqlite3.Connection, name: str) -> None:
     """Ask the agent of this name for a sign of life."""
     db.execute("UPDATE heartbeats SET asked = 1 WHERE name = ?", (name,))
+
+
+def note_silent(db: sqlite3.Connection, name: str, beat: Beat) -> None:
+    """The agent of this name did not answer in time; a sign of life ends that."""
+    db.execute(
+        "UPDATE heartbeats SET asked = ? WHERE name = ? AND incarnation = ? AND beat = ?",
+        (_SILENT, name, *beat),
+    )
+
+
+def is_silent(db: sqlite3.Connection, name: str) -> bool:
+    """Whether it did not answer, and has shown no sign of life since."""
+    return bool(scalar(db, "SELECT asked = ? FROM heartbeats WHERE name = ?", _SILENT, name))
 
 
 def asked(db: sqlite3.Connection, name: str) -> bool:

@@ -170,7 +170,8 @@ class Membership:
     def find_taken(self, config: ClusterConfig | None) -> str:
         """The same; where nothing is known yet, the store is asked.
 
-        Without an agent always: where one of this node has died, it takes a second to find out.
+        Without an agent always: where one of this node has died, it takes a second to find out,
+        the first time.
 
         Raises:
             StoreError: it cannot be asked.

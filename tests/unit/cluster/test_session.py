@@ -140,6 +140,27 @@ def test_a_name_is_asked_about_without_joining(world: World) -> None:
     assert newcomer.observer.view() == known
 
 
+def test_an_agent_that_does_not_answer_is_waited_for_once(world: World) -> None:
+    """By whoever asks, until there is a sign of life: then it is asked again."""
+    stopped = world.start()
+    stopped.join("n1")
+    world.agents.remove(stopped)
+    world.start().member.check_name("n1")
+    before = world.now
+    for _ in range(3):
+        world.start().member.check_name("n1")
+    assert world.now == before
+    world.agents.append(stopped)
+    world.sleep(0)
+    newcomer = world.start()
+    with pytest.raises(NodeNameTaken, match="'n1'"):
+        newcomer.member.check_name("n1")
+    world.crash(stopped)
+    world.start().join("n1")
+    with pytest.raises(NodeNameTaken, match="'n1'"):
+        newcomer.member.check_name("n1")
+
+
 def test_a_crashed_agents_successor_joins_at_once_and_inherits_for_a_while(world: World) -> None:
     first, watcher = world.start(), world.start()
     first.join("n1")
