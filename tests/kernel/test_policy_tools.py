@@ -186,6 +186,60 @@ def test_watch_names_pods_and_the_policy(cluster: Cluster) -> None:
         assert one["why"].endswith("ingress isolation")
 
 
+def test_status_and_pods_know_the_objects_of_policies(cluster: Cluster) -> None:
+    where = cluster.node.settings
+    for words in (["status", "--socket", str(where.socket)], ["pods"]):
+        done = cluster.node.host.run(
+            subprocess.run,
+            [CNIDARIA, *words, "--state-dir", str(where.state_dir)],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_a_second_watch_says_who_listens(cluster: Cluster) -> None:
+    words = command(cluster, "watch")
+    with cluster.node.host.run(subprocess.Popen, words) as first:
+        try:
+            said = []
+
+            def refused() -> bool:
+                said[:] = [tool(cluster, "watch", "--seconds", "0.1")]
+                return said[0][0] == 1
+
+            wait_for("the first one to listen", refused)
+            assert f"cannot listen to NFLOG group 67: process {first.pid} (" in said[0][1]
+            assert "policy watch" in said[0][1]
+            assert "does, and the kernel tells one alone: end that" in said[0][1]
+        finally:
+            first.terminate()
+
+
+def test_watch_names_pods_that_came_after_it(cluster: Cluster) -> None:
+    words = command(cluster, "watch", "--seconds", "20", "--json")
+    with cluster.node.host.run(
+        subprocess.Popen, words, stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        os.set_blocking(process.stdout.fileno(), False)
+        db, told = cluster.addresses("x/db")[0], []
+
+        def heard(name: str, src: str) -> bool:
+            cluster.lab.forget_connections()
+            cluster.lab.ask([(src, db, "TCP", 80)], [False])
+            told.extend(json.loads(line)["src"] for line in process.stdout or ())
+            return name in told
+
+        api = cluster.addresses("x/api")[0]
+        wait_for("an event", lambda: heard("x/api", api))
+        late = cluster.add("z/late")[0]
+        wait_for("the new pod's name", lambda: heard("z/late", late))
+        process.terminate()
+    cluster.delete("z/late")
+
+
 def test_an_audited_policy_decides_nothing_and_is_told(cluster: Cluster) -> None:
     audited = network_policy("{podSelector: {}, ingress: []}", "would", "y").replace(
         "metadata: {", 'metadata: {annotations: {cnidaria.io/audit: "true"}, ', 1

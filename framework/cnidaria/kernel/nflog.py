@@ -35,7 +35,7 @@ class Listener:
     The kernel does not wait for who listens: what does not fit is lost, and counted.
 
     Raises:
-        KernelError: EBUSY: somebody else listens to the group.
+        KernelError: EPERM: somebody else listens to the group, or one may not.
         OSError: the namespace cannot be entered.
 
     Attributes:

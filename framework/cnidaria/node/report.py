@@ -22,6 +22,7 @@ from cnidaria.node.frame import (
 from cnidaria.node.settings import Settings
 from cnidaria.plan.journal import Journal
 from cnidaria.plan.store import Attachment, Store
+from cnidaria.plugins import load
 
 NAME = "status.json"
 NEW = f".{NAME}.new"
@@ -49,9 +50,12 @@ def read(settings: Settings) -> dict[str, Any]:
 def attachments(settings: Settings, clock: float) -> list[Attachment]:
     """What is attached on this node, read from the journal without changing anything.
 
+    Plugins are loaded, as objects may be of their kinds.
+
     Raises:
         StateError: the journal cannot be read.
     """
+    load()
     return Store(Journal(settings.state_dir), lambda: clock).all()
 
 

@@ -368,12 +368,13 @@ def shown(key: tuple[str, str, str]) -> str:
 
 def run_watch(options: argparse.Namespace, view: NodeView) -> int:
     """``cnidaria policy watch``."""
-    from cnidaria_policy.denied import watch
+    from cnidaria_policy.denied import Refreshed, watch
     from cnidaria_policy.manifests import printable
-    from cnidaria_policy.policies import Policies
+    from cnidaria_policy.policies import Policies, choose
 
-    network, policies = Policies.from_node(view, options.network)
-    for event in watch(network, view.namespace, policies.name_of, options.seconds):
+    network, _ = choose(view, options.network)
+    name_of = Refreshed(lambda: Policies.from_node(view, network)[1].name_of)
+    for event in watch(network, view.namespace, name_of, options.seconds):
         line = json.dumps(event.to_json()) if options.json else printable(str(event))
         sys.stdout.write(line + "\n")
         sys.stdout.flush()

@@ -2,21 +2,31 @@
 
 from __future__ import annotations
 
+import os
 import select
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from ipaddress import ip_address
+from pathlib import Path
 from struct import unpack_from
 from typing import Any, Final
 
-from cnidaria import NftChain, NftTable
-from cnidaria.kinds import Listener, NetNS, Told, WholeTable
+from cnidaria import CniError, NftChain, NftTable
+from cnidaria.kinds import KernelError, Listener, NetNS, Told, WholeTable
 from cnidaria_policy import names
 from cnidaria_policy.enforcer import mark
+from cnidaria_policy.manifests import Refused, printable
 from cnidaria_policy.program import LOG_GROUP
 
 PROTOCOLS: Final = {1: "ICMP", 6: "TCP", 17: "UDP", 58: "ICMPv6", 132: "SCTP"}
+SOONEST: Final = 0.2
+"""Seconds until names are read again."""
+LOGS: Final = Path("/proc/thread-self/net/netfilter/nfnetlink_log")
+SOCKETS: Final = Path("/proc/thread-self/net/netlink")
+NETFILTER: Final = 12
+"""The family of netfilter's sockets (``NETLINK_NETFILTER``)."""
 WITH_PORTS: Final = frozenset({6, 17, 132})
 
 
@@ -60,12 +70,12 @@ def watch(
         seconds: how long; ``None``: for ever.
 
     Raises:
-        KernelError: somebody else listens already.
+        KernelError: somebody else listens already; the text says who.
     """
     deadline = None if seconds is None else time.monotonic() + seconds
-    table = names.table(network)
+    table = names.told(names.table(network))
     comments = Comments(namespace, network)
-    with Listener(namespace, LOG_GROUP) as listener:
+    with listening(namespace) as listener:
         while deadline is None or time.monotonic() < deadline:
             left = None if deadline is None else max(0.0, deadline - time.monotonic())
             if select.select([listener], [], [], left)[0]:
@@ -73,6 +83,74 @@ def watch(
                     event = event_of(told, table, comments, name_of)
                     if event is not None:
                         yield event
+
+
+def listening(namespace: NetNS) -> Listener:
+    """The kernel tells each packet to one process alone. Raises as :func:`watch`."""
+    try:
+        return Listener(namespace, LOG_GROUP)
+    except KernelError as error:
+        who = namespace.run(holder) if LOGS.exists() else ""
+        if not who:
+            raise
+        what = f"cannot listen to NFLOG group {LOG_GROUP}"
+        text = f"{who} does, and the kernel tells one alone: end that, or look there"
+        raise KernelError(error.errno, what, text) from error
+
+
+def holder(logs: Path = LOGS, sockets: Path = SOCKETS) -> str:
+    """Who listens to the group, by what the kernel says of the namespace; ``""``: nobody.
+
+    Args:
+        logs: groups and their listeners' ports.
+        sockets: of netlink: family in the second column, port in the third, inode in the last.
+    """
+    rows = map(str.split, logs.read_text().splitlines())
+    port = next((row[1] for row in rows if row[:1] == [str(LOG_GROUP)]), "")
+    if not port:
+        return ""
+    rows = map(str.split, sockets.read_text().splitlines())
+    inode = next((row[-1] for row in rows if row[1:3] == [str(NETFILTER), port]), "")
+    for fd in Path("/proc").glob("[0-9]*/fd/*"):
+        with suppress(OSError):  # it may be gone by now
+            if os.readlink(fd) == f"socket:[{inode}]":
+                words = fd.parents[1].joinpath("cmdline").read_bytes().replace(b"\0", b" ")
+                said = printable(words.decode(errors="replace").strip())
+                return f"process {fd.parents[1].name} ({said})"
+    return "another process"
+
+
+class Refreshed:
+    """Names of whoever has an address, as they are now: what they are made of is read again, but
+    for no more than a twentieth of the time.
+
+    Args:
+        read: what names an address, anew.
+        clock: seconds.
+    """
+
+    def __init__(
+        self,
+        read: Callable[[], Callable[[str], str]],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._read = read
+        self._clock = clock
+        self._take()
+
+    def __call__(self, address: str) -> str:
+        """The name, or the address itself."""
+        if self._clock() >= self._next:
+            with suppress(CniError, Refused, OSError):  # as for a moment: what was known is said
+                self._take()
+        return self._name_of(address)
+
+    def _take(self) -> None:
+        begun = self._clock()
+        self._next = begun + SOONEST
+        self._name_of = self._read()
+        ended = self._clock()
+        self._next = ended + max(SOONEST, 20 * (ended - begun))
 
 
 class Comments:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from ipaddress import ip_address
 from typing import Final
 
@@ -13,6 +14,7 @@ from cnidaria_policy.manifests import printable
 TABLE: Final = "cnidaria-policy"
 LIMIT: Final = 128
 """Bytes of a comment (nftables)."""
+TOLD: Final = 80
 
 WAYS: Final = ("egress", "ingress", "local")
 """From a pod, to a pod, and from a pod to its own node."""
@@ -89,6 +91,17 @@ def filter_chain(number: int) -> str:
 def ports_map(number: int) -> str:
     """Protocol and port to where it is decided."""
     return f"filter-{number}-ports"
+
+
+def told(table_name: str) -> str:
+    """What stands for a table before a packet that is told of: its name, if it is not too long for
+    the kernel (127 bytes with the chain's), else the beginning and a digest.
+    """
+    raw = table_name.encode()
+    if len(raw) <= TOLD:
+        return table_name
+    digest = hashlib.sha256(raw).hexdigest()[:16]
+    return f"{raw[: TOLD - 17].decode(errors='ignore')}/{digest}"
 
 
 def clipped(text: str) -> str:

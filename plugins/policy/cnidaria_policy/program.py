@@ -543,4 +543,6 @@ def denying(table: str, name: str, why: str) -> Iterable[NftRule]:
 
 def told(table: str, name: str) -> NftRule:
     """A packet for who listens to denied connections."""
-    return expr.rule(expr.limit(100, 100), expr.nflog(LOG_GROUP, f"{table} {name}", LOGGED))
+    return expr.rule(
+        expr.limit(100, 100), expr.nflog(LOG_GROUP, f"{names.told(table)} {name}", LOGGED)
+    )

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 import re
+import socket
+from collections.abc import Callable
 from ipaddress import ip_address, ip_network
 from pathlib import Path
 from xml.etree import ElementTree
@@ -17,8 +20,9 @@ from hypothesis import strategies as st
 
 from cnidaria.cli import main
 from cnidaria_policy import lint as lint_module
-from cnidaria_policy import manifests
+from cnidaria_policy import manifests, names
 from cnidaria_policy.compare import compare
+from cnidaria_policy.denied import Refreshed, holder
 from cnidaria_policy.explain import explain, parse_target
 from cnidaria_policy.kube import RESOURCES, pruned
 from cnidaria_policy.lint import lint
@@ -27,6 +31,7 @@ from cnidaria_policy.matrix import Group, Matrix, matrix, said
 from cnidaria_policy.objects import PolicyPod
 from cnidaria_policy.picture import COLOURS, EACH, MOST, svg
 from cnidaria_policy.policies import Policies
+from cnidaria_policy.program import LOG_GROUP
 from cnidaria_policy.reach import LAST, NAMES, NOTHING, OTHERS, Ports, Reach
 from support.policy_examples import CLUSTER, cluster_policy, network_policy
 from support.policy_worlds import QUERIES, Object, worlds
@@ -478,3 +483,46 @@ def test_sets_of_ports() -> None:
     assert dict(everything.spans) == dict.fromkeys(NAMES, ((0, LAST),))
     assert everything.has(OTHERS, 0)
     assert str(everything.less(some)) == "TCP 0-79, 91-65535; UDP; SCTP; other protocols"
+
+
+def test_what_stands_for_a_table_with_a_long_name() -> None:
+    """In 127 bytes with the name of a chain; the same for no other table."""
+    tables = [names.table(name) for name in ("pods", "p" * 64, "p" * 65, "p" * 200, "\u00e4" * 90)]
+    assert names.told(tables[0]) == tables[0]
+    told = [names.told(one) for one in tables]
+    assert len({*told}) == len(told)
+    assert all(len(f"{one} allow-audit-{2**32}".encode()) <= 127 for one in told)
+
+
+def test_names_are_read_again_but_for_a_twentieth_of_the_time() -> None:
+    now, reads, took = [0.0], [0], 0.1
+
+    def read() -> Callable[[str], str]:
+        reads[0] += 1
+        now[0] += took
+        if reads[0] == 3:
+            raise FileNotFoundError
+        return f"{reads[0]} {{}}".format
+
+    name_of = Refreshed(read, lambda: now[0])
+    assert name_of("a") == "1 a"
+    now[0] += 1.5
+    assert name_of("a") == "1 a"
+    now[0] += 1
+    assert name_of("a") == "2 a"
+    now[0] += 3
+    assert name_of("a") == "2 a"  # the third one failed
+    now[0] += 3
+    assert name_of("a") == "4 a"
+
+
+def test_who_listens(tmp_path: Path) -> None:
+    logs, sockets = tmp_path / "logs", tmp_path / "sockets"
+    logs.write_text(f"    1  1 0 2 0 0 1\n{LOG_GROUP:5} 4294963199     0 2 65535      1  1\n")
+    with socket.socket(socket.AF_UNIX) as held:
+        inode = os.fstat(held.fileno()).st_ino
+        sockets.write_text(f"sk Eth Pid Inode\n0 15 4294963199 1\n0 12 4294963199 0 {inode}\n")
+        assert holder(logs, sockets).startswith(f"process {os.getpid()} (")
+    assert holder(logs, sockets) == "another process"
+    logs.write_text("    1  1 0 2 0 0 1\n")
+    assert holder(logs, sockets) == ""
